@@ -1,0 +1,211 @@
+//! Reading the pixels of a data set: what can be used, what is skipped and why, and which pixel size holds.
+
+use super::{Case, Dataset, Skipped};
+use crate::error::{Error, Result};
+use crate::imaging::{self, BitDepth, Container, Picture, Plane, is_blank, looks_like_mask};
+use std::path::Path;
+
+/// A case with its pixels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// Its pixel size is the one to use: given by the user, else by the sidecar, else by the file.
+    pub case: Case,
+    /// The pixels.
+    pub plane: Plane,
+    /// Bits per pixel of the file.
+    pub depth: BitDepth,
+    /// Format of the file.
+    pub container: Container,
+}
+
+/// The images of a data set that can be used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// In the order of the cases; never empty.
+    pub images: Vec<Image>,
+    /// What was left out by [`discover`](super::discover) and by reading.
+    pub skipped: Vec<Skipped>,
+    /// What the user should know about the images.
+    pub notes: Vec<String>,
+}
+
+/// Reads all cases. Files that cannot be read, blank images and masks are skipped with a reason.
+///
+/// `pixel_size_um` overrides what sidecars and files say. It is an error when no image can be used.
+pub fn load(dataset: &Dataset, pixel_size_um: Option<f64>) -> Result<Loaded> {
+    if let Some(size) = pixel_size_um.filter(|size| !size.is_finite() || *size <= 0.0) {
+        return Err(Error::Config(format!("the pixel size {size} um is not a positive number; give micrometres")));
+    }
+    let mut images = Vec::new();
+    let mut skipped = dataset.skipped.clone();
+    let mut remarks = Remarks::default();
+    for case in &dataset.cases {
+        match read_usable(&case.path) {
+            Ok(picture) => images.push(to_image(case, picture, pixel_size_um, &mut remarks)),
+            Err(reason) => skipped.push(Skipped { path: case.path.clone(), reason }),
+        }
+    }
+    if images.is_empty() {
+        return Err(none_usable(dataset, &skipped[dataset.skipped.len()..]));
+    }
+    let mut notes = dataset.notes.clone();
+    notes.extend(remarks.into_notes());
+    let known = images.iter().filter(|image| image.case.pixel_size_um.is_some()).count();
+    if known > 0 && known < images.len() {
+        notes.push(format!("the pixel size of {} of {} images is not known", images.len() - known, images.len()));
+    }
+    Ok(Loaded { images, skipped, notes })
+}
+
+/// The picture, or why it cannot be used.
+fn read_usable(path: &Path) -> std::result::Result<Picture, String> {
+    let picture = imaging::read(path).map_err(|error| match error {
+        Error::Image { reason, .. } => reason,
+        other => other.to_string(),
+    })?;
+    if is_blank(&picture.plane) {
+        return Err("it is blank: all pixels have practically the same value".to_string());
+    }
+    if looks_like_mask(&picture.plane) {
+        return Err("it has at most four grey values, so it seems to be a mask and not an image".to_string());
+    }
+    Ok(picture)
+}
+
+fn to_image(case: &Case, picture: Picture, given_um: Option<f64>, remarks: &mut Remarks) -> Image {
+    if let Some(note) = picture.note {
+        remarks.add(&case.name, note);
+    }
+    let sources =
+        [("as given", given_um), ("of the sidecar", case.pixel_size_um), ("of the file", picture.pixel_size_um)];
+    let mut known = sources.into_iter().filter_map(|(source, size)| Some((source, size?)));
+    let chosen = known.next();
+    if let Some((source, size)) = chosen {
+        // One percent: sidecars and resolutions are rounded.
+        for (other, differing) in known.filter(|(_, other)| (other / size - 1.0).abs() > 0.01) {
+            let text =
+                format!("the pixel size {other} is {} um; {} um {source} is used", short(differing), short(size));
+            remarks.add(&case.name, text);
+        }
+    }
+    let case = Case { pixel_size_um: chosen.map(|(_, size)| size), ..case.clone() };
+    Image { case, plane: picture.plane, depth: picture.depth, container: picture.container }
+}
+
+/// Four significant digits: sizes read from resolutions have many.
+fn short(size: f64) -> String {
+    let digits = (3 - size.log10().floor() as i32).clamp(0, 9) as usize;
+    let text = format!("{size:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+}
+
+/// Remarks about images, to be told once however many images they concern.
+#[derive(Default)]
+struct Remarks(Vec<(String, String, usize)>);
+
+impl Remarks {
+    fn add(&mut self, name: &str, text: String) {
+        match self.0.iter_mut().find(|(_, known, _)| *known == text) {
+            Some((_, _, count)) => *count += 1,
+            None => self.0.push((name.to_string(), text, 1)),
+        }
+    }
+
+    fn into_notes(self) -> impl Iterator<Item = String> {
+        self.0.into_iter().map(|(first, text, count)| match count {
+            1 => format!("{first}: {text}"),
+            _ => format!("{first} and {} more: {text}", count - 1),
+        })
+    }
+}
+
+fn none_usable(dataset: &Dataset, skipped: &[Skipped]) -> Error {
+    let first: Vec<String> =
+        skipped.iter().take(3).map(|skipped| format!("{}: {}", skipped.path.display(), skipped.reason)).collect();
+    let more = if skipped.len() > 3 { ", for example " } else { ": " };
+    let reason = format!("none of its {} images can be used{more}{}", skipped.len(), first.join("; "));
+    Error::dataset(&dataset.root, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::discover;
+    use super::*;
+    use std::fs;
+
+    fn photograph() -> Plane {
+        Plane::from_fn(8, 8, |y, x| (8 * y + x) as f32 / 63.0)
+    }
+
+    #[test]
+    fn unusable_files_are_skipped_with_their_reasons() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        imaging::write(&at("good.png"), &photograph(), BitDepth::Sixteen, None).unwrap();
+        imaging::write(&at("blank.png"), &Plane::new(2, 2, vec![0.3; 4]), BitDepth::Eight, None).unwrap();
+        imaging::write(&at("mask.png"), &Plane::new(1, 2, vec![0.0, 1.0]), BitDepth::Eight, None).unwrap();
+        fs::write(at("text.tif"), "no image").unwrap();
+        let loaded = load(&discover(dir.path()).unwrap(), None).unwrap();
+        assert_eq!(loaded.images.len(), 1);
+        let image = &loaded.images[0];
+        assert_eq!(
+            (image.case.name.as_str(), image.depth, image.container),
+            ("good", BitDepth::Sixteen, Container::Png)
+        );
+        let reasons: Vec<&str> = loaded.skipped.iter().map(|skipped| skipped.reason.as_str()).collect();
+        assert!(reasons[0].contains("blank") && reasons[1].contains("mask") && reasons[2].contains("neither"));
+        assert!(loaded.notes.is_empty());
+    }
+
+    #[test]
+    fn a_folder_without_a_usable_image_is_refused_with_the_first_reasons() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..5 {
+            fs::write(dir.path().join(format!("{i}.png")), "").unwrap();
+        }
+        let error = load(&discover(dir.path()).unwrap(), None).unwrap_err().to_string();
+        assert!(error.contains("none of its 5 images") && error.contains("2.png: the file is empty"), "{error}");
+        assert!(!error.contains("3.png"));
+    }
+
+    #[test]
+    fn the_given_pixel_size_beats_the_sidecar_and_the_sidecar_beats_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let micr = dir.path().join("sub-1/micr");
+        fs::create_dir_all(&micr).unwrap();
+        imaging::write(&micr.join("sub-1_SEM.tif"), &photograph(), BitDepth::Eight, Some(0.3)).unwrap();
+        let size_and_notes = |given| {
+            let mut loaded = load(&discover(dir.path()).unwrap(), given).unwrap();
+            (loaded.images.remove(0).case.pixel_size_um.map(|size| (size * 1e6).round() / 1e6), loaded.notes)
+        };
+        assert_eq!(size_and_notes(None), (Some(0.3), vec![]));
+        fs::write(dir.path().join("dataset_description.json"), "{}").unwrap();
+        fs::write(micr.join("sub-1_SEM.json"), r#"{"PixelSize": 0.2, "PixelSizeUnits": "um"}"#).unwrap();
+        let note = "sub-1_SEM: the pixel size of the file is 0.3 um; 0.2 um of the sidecar is used";
+        assert_eq!(size_and_notes(None), (Some(0.2), vec![note.to_string()]));
+        let (size, notes) = size_and_notes(Some(0.1));
+        assert_eq!((size, notes.len()), (Some(0.1), 2));
+        assert!(notes.iter().all(|note| note.ends_with("0.1 um as given is used")), "{notes:?}");
+    }
+
+    #[test]
+    fn a_remark_on_many_images_and_missing_pixel_sizes_are_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, size) in [("a.tif", Some(0.3)), ("b.tif", Some(0.3)), ("c.tif", None)] {
+            imaging::write(&dir.path().join(name), &photograph(), BitDepth::Eight, size).unwrap();
+        }
+        let dataset = discover(dir.path()).unwrap();
+        assert_eq!(load(&dataset, None).unwrap().notes, ["the pixel size of 1 of 3 images is not known"]);
+        let notes = load(&dataset, Some(0.1)).unwrap().notes;
+        assert_eq!(notes, ["a and 1 more: the pixel size of the file is 0.3 um; 0.1 um as given is used"]);
+    }
+
+    #[test]
+    fn impossible_pixel_sizes_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        imaging::write(&dir.path().join("a.png"), &photograph(), BitDepth::Eight, None).unwrap();
+        for size in [0.0, -0.1, f64::NAN, f64::INFINITY] {
+            assert!(load(&discover(dir.path()).unwrap(), Some(size)).is_err());
+        }
+    }
+}

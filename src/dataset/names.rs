@@ -1,0 +1,204 @@
+//! What the names of files and the table `subjects.tsv` tell: masks, case names, subjects.
+
+use crate::error::{Error, Result};
+use std::collections::{HashMap, HashSet};
+use std::path::{Component, Path, PathBuf};
+
+/// The name without the extension, nor the `.ome` before it.
+pub(super) fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    stem.strip_suffix(".ome").unwrap_or(&stem).to_string()
+}
+
+/// Whether names say that a file below `root` is a mask; `all` are the images' paths without extension.
+pub(super) fn is_mask(path: &Path, root: &Path, all: &HashSet<PathBuf>) -> bool {
+    let in_mask_folder = parts_below(root, path.parent().unwrap_or(root)).iter().any(|folder| {
+        let folder = folder.to_lowercase();
+        folder == "mask" || folder == "masks" || folder == "label" || folder.starts_with("labels")
+    });
+    let stem = stem(path);
+    let has_image = |name: String| all.contains(&path.with_file_name(name));
+    let by_prefix = stem.strip_prefix("mask_").is_some_and(|rest| has_image(format!("image_{rest}")));
+    let mut suffixes = ["_mask", "_masks", "_label", "_labels", "_seg"].into_iter();
+    let by_suffix = suffixes.any(|suffix| stem.strip_suffix(suffix).is_some_and(|rest| has_image(rest.to_string())));
+    in_mask_folder || stem.contains("_seg-") || by_prefix || by_suffix
+}
+
+/// The names of the folders, and at last of the file, that lead from `root` to `path`.
+pub(super) fn parts_below(root: &Path, path: &Path) -> Vec<String> {
+    let below = path.strip_prefix(root).unwrap_or(path);
+    let names = below.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+        _ => None,
+    });
+    names.collect()
+}
+
+/// The longest path that all folders lie in; `.` when they share nothing.
+pub(super) fn common_folder<'a>(mut folders: impl Iterator<Item = &'a Path>) -> PathBuf {
+    let first = folders.next().unwrap_or(Path::new("")).to_path_buf();
+    let shared = folders.fold(first, |shared, folder| {
+        let same = shared.components().zip(folder.components()).take_while(|(a, b)| a == b);
+        same.map(|(part, _)| part).collect()
+    });
+    if shared.as_os_str().is_empty() { PathBuf::from(".") } else { shared }
+}
+
+/// A name for each file, unique even where letter case does not count: its stem; where stems collide, the path below
+/// `root` joined with `_`; then with the extension (`a.png` beside `a.tif`); then with a number.
+pub(super) fn unique_names(root: &Path, paths: &[&Path]) -> Vec<String> {
+    let name = |path: &Path, effort: usize| {
+        let mut parts = parts_below(root, path);
+        parts.pop();
+        let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        match effort {
+            0 => stem(path),
+            1 => [parts, vec![stem(path)]].concat().join("_"),
+            _ => [parts, vec![stem(path), extension]].concat().join("_"),
+        }
+    };
+    let mut efforts = vec![0; paths.len()];
+    for _ in 0..2 * paths.len() {
+        let names: Vec<String> = paths.iter().zip(&efforts).map(|(path, effort)| name(path, *effort)).collect();
+        let collides = collisions(&names);
+        let mut changed = false;
+        for (effort, collides) in efforts.iter_mut().zip(collides) {
+            if collides && *effort < 2 {
+                *effort += 1;
+                changed = true;
+            }
+        }
+        if !changed {
+            return number_the_rest(names);
+        }
+    }
+    number_the_rest(paths.iter().map(|path| name(path, 2)).collect())
+}
+
+fn collisions(names: &[String]) -> Vec<bool> {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    names.iter().for_each(|name| *counts.entry(name.to_lowercase()).or_default() += 1);
+    names.iter().map(|name| counts[&name.to_lowercase()] > 1).collect()
+}
+
+/// Appends `_2`, `_3` ... to names that are taken.
+fn number_the_rest(names: Vec<String>) -> Vec<String> {
+    let mut taken: HashSet<String> = HashSet::new();
+    let given: HashSet<String> = names.iter().map(|name| name.to_lowercase()).collect();
+    let unique = names.into_iter().map(|name| {
+        let mut candidate = name.clone();
+        for number in 2.. {
+            let is_first_choice = candidate == name;
+            let is_free = is_first_choice || !given.contains(&candidate.to_lowercase());
+            if is_free && taken.insert(candidate.to_lowercase()) {
+                break;
+            }
+            candidate = format!("{name}_{number}");
+        }
+        candidate
+    });
+    unique.collect()
+}
+
+/// The subjects that `subjects.tsv` gives to files.
+#[derive(Default)]
+pub(super) struct Subjects {
+    pub(super) of_file: HashMap<PathBuf, String>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Reads `subjects.tsv` in `root`, if there is one: columns `file` (path below the folder, or a name) and `subject`.
+pub(super) fn subjects_of_plain_folder(root: &Path, images: &[PathBuf]) -> Result<Subjects> {
+    let table = root.join("subjects.tsv");
+    if !table.is_file() {
+        return Ok(Subjects::default());
+    }
+    let text = std::fs::read_to_string(&table).map_err(Error::io("read", &table))?;
+    let mut lines = text.trim_start_matches('\u{feff}').lines().filter(|line| !line.trim().is_empty());
+    let header: Vec<&str> = lines.next().unwrap_or_default().split('\t').map(str::trim).collect();
+    let column = |name| header.iter().position(|title| *title == name);
+    let (Some(file_column), Some(subject_column)) = (column("file"), column("subject")) else {
+        let reason = "subjects.tsv needs the columns file and subject, separated by tabs; correct or remove it";
+        return Err(Error::dataset(root, reason));
+    };
+    let mut subjects = Subjects::default();
+    for line in lines {
+        let cells: Vec<&str> = line.split('\t').map(str::trim).collect();
+        let cell = |column: usize| cells.get(column).copied().unwrap_or_default();
+        let (file, subject) = (cell(file_column).replace('\\', "/"), cell(subject_column));
+        if file.is_empty() || subject.is_empty() {
+            return Err(Error::dataset(root, format!("subjects.tsv has an incomplete row: {line:?}; fill it in")));
+        }
+        let of_row = |path: &&PathBuf| {
+            let parts = parts_below(root, path);
+            parts.join("/") == file || parts.last() == Some(&file)
+        };
+        let files: Vec<&PathBuf> = images.iter().filter(of_row).collect();
+        if files.is_empty() {
+            subjects.notes.push(format!("{}: no image matches {file}", table.display()));
+        }
+        subjects.of_file.extend(files.into_iter().map(|path| (path.clone(), subject.to_string())));
+    }
+    let missing = images.len() - subjects.of_file.len();
+    if missing > 0 {
+        let note = format!("{}: {missing} images have no row; each is its own subject", table.display());
+        subjects.notes.push(note);
+    }
+    Ok(subjects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(paths: &[&str]) -> Vec<String> {
+        unique_names(Path::new("root"), &paths.iter().map(Path::new).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn stems_name_the_cases_and_collisions_get_the_path() {
+        assert_eq!(names(&["root/a.png", "root/x/b.png"]), ["a", "b"]);
+        assert_eq!(names(&["root/a.png", "root/x/b.png", "root/y/b.png"]), ["a", "x_b", "y_b"]);
+        assert_eq!(names(&["root/x/a.png", "root/x/A.tif"]), ["x_a_png", "x_A_tif"]);
+    }
+
+    #[test]
+    fn names_stay_unique_when_a_joined_path_is_the_stem_of_another_file() {
+        let lists: [&[&str]; 3] = [
+            &["root/a_b.png", "root/a/b.png", "root/c/b.png"],
+            &["root/a/b_c.png", "root/a_b/c.png", "root/x/c.png", "root/x/b_c.png"],
+            &["root/a_b/c.png", "root/a/b_c.png", "root/a_b_c.png", "root/a_b_c_png.png", "root/a/b/c.png"],
+        ];
+        for list in lists {
+            let lower: HashSet<String> = names(list).iter().map(|name| name.to_lowercase()).collect();
+            assert_eq!(lower.len(), list.len(), "{:?}", names(list));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_gets_a_free_number() {
+        let numbered = number_the_rest(["a", "a_2", "A", "a"].map(String::from).to_vec());
+        assert_eq!(numbered, ["a", "a_2", "A_3", "a_4"]);
+    }
+
+    #[test]
+    fn masks_are_known_by_name_by_folder_and_by_the_image_beside_them() {
+        let all: HashSet<PathBuf> = ["r/image_1", "r/cell", "r/alone_mask"].map(PathBuf::from).into();
+        let mask = |path: &str| is_mask(Path::new(path), Path::new("r"), &all);
+        let masks =
+            ["r/mask_1.png", "r/cell_mask.tif", "r/x_seg-axon-manual.png", "r/labelsTr/a.png", "r/x/Masks/y/a.png"];
+        assert!(masks.into_iter().all(mask));
+        let images = ["r/image_1.png", "r/mask_2.png", "r/alone_mask.png", "r/x/a.png", "r/masked/a.png"];
+        assert!(!images.into_iter().any(mask));
+        assert!(!is_mask(Path::new("masks/a.png"), Path::new("masks"), &all), "the folder the user gave is not judged");
+    }
+
+    #[test]
+    fn the_common_folder_of_folders_is_what_they_share() {
+        let common = |folders: &[&str]| common_folder(folders.iter().map(Path::new));
+        assert_eq!(common(&["a/b/c", "a/b/d", "a/b"]), Path::new("a/b"));
+        assert_eq!(common(&["a", "b"]), Path::new("."));
+        assert_eq!(common(&["/a", "/b"]), Path::new("/"));
+        assert_eq!(common(&["a/b"]), Path::new("a/b"));
+    }
+}

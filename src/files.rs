@@ -1,0 +1,184 @@
+//! Writing files and folders so that a crash at any moment leaves the old one or the new one, complete.
+//!
+//! Leftovers of a crash are recognised by name: a file `.partial-PROCESS-NAME` and a folder `NAME.partial` are
+//! incomplete and may be deleted; a folder `NAME.previous` is the complete old `NAME`, needed only while `NAME` is
+//! missing. [`recover_dir`] sets this right for one folder.
+
+use crate::error::{Error, Result};
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Creates a folder and those above it; a folder that exists is fine.
+pub fn create_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(Error::io("create the folder", path))
+}
+
+/// Writes a file through a temporary one beside it, which `write_to` fills and which then takes the place of `path`.
+///
+/// The temporary name keeps the extension, since some encoders choose the format by it, and starts with a dot, so
+/// that nothing takes it for a finished file. When `write_to` fails, `path` is as it was.
+pub fn write_atomically(path: &Path, write_to: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let name = path.file_name().ok_or_else(|| {
+        Error::Config(format!("cannot write to {}: this names no file; add a file name", path.display()))
+    })?;
+    let mut temporary_name = OsString::from(format!(".partial-{}-", std::process::id()));
+    temporary_name.push(name);
+    let temporary = path.with_file_name(temporary_name);
+    let outcome = write_to(&temporary).and_then(|()| flush_to_disk(&temporary)).and_then(|()| rename(&temporary, path));
+    if outcome.is_err() {
+        // The first error is the one worth reporting.
+        let _ = fs::remove_file(&temporary);
+    }
+    outcome
+}
+
+/// The name under which a folder is filled before [`replace_dir`]: `NAME.partial` beside `NAME`.
+pub fn partial_dir(path: &Path) -> PathBuf {
+    with_suffix(path, ".partial")
+}
+
+/// Puts the complete folder `temporary` in the place of `path`, whether that exists or not.
+///
+/// The old folder is moved aside to `NAME.previous` before the new one takes its name and is deleted after, so one
+/// of them is complete at every moment; between the two renames it is `NAME.previous` (see [`recover_dir`]).
+pub fn replace_dir(temporary: &Path, path: &Path) -> Result<()> {
+    let previous = with_suffix(path, ".previous");
+    if path.exists() {
+        remove_dir(&previous)?;
+        rename(path, &previous)?;
+    }
+    rename(temporary, path)?;
+    remove_dir(&previous)
+}
+
+/// Completes or undoes a [`replace_dir`] that a crash cut short; to call before a folder is read or replaced.
+///
+/// A missing `path` is restored from `NAME.previous`; otherwise `NAME.previous` is deleted, and so is `NAME.partial`
+/// in both cases, since nothing tells whether it is complete. Returns whether the folder had to be restored.
+pub fn recover_dir(path: &Path) -> Result<bool> {
+    remove_dir(&partial_dir(path))?;
+    let previous = with_suffix(path, ".previous");
+    if path.exists() || !previous.exists() {
+        remove_dir(&previous)?;
+        return Ok(false);
+    }
+    rename(&previous, path)?;
+    Ok(true)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+/// Without this, a power failure after the rename can leave the new name with no content.
+fn flush_to_disk(path: &Path) -> Result<()> {
+    let file = OpenOptions::new().write(true).open(path).map_err(Error::io("write", path))?;
+    file.sync_all().map_err(Error::io("write", path))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(Error::io("write", to))
+}
+
+fn remove_dir(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("delete the folder", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(path: &Path, content: &str) {
+        create_dir(path).unwrap();
+        fs::write(path.join("weights"), content).unwrap();
+    }
+
+    fn content(path: &Path) -> String {
+        fs::read_to_string(path.join("weights")).unwrap()
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        write_atomically(&path, |t| fs::write(t, "old").map_err(Error::io("write", t))).unwrap();
+        let failed = write_atomically(&path, |t| {
+            assert_eq!(t.extension().unwrap(), "json");
+            fs::write(t, "ne").unwrap();
+            Err(Error::Config("disk full".into()))
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(dir.path()), ["a.json"]);
+        write_atomically(&path, |t| fs::write(t, "new").map_err(Error::io("write", t))).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn writing_where_there_is_no_folder_or_no_file_name_says_where() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("missing").join("a.txt");
+        let error = write_atomically(&path, |t| fs::write(t, "x").map_err(Error::io("write", t))).unwrap_err();
+        assert!(error.to_string().contains("missing"), "{error}");
+        assert!(write_atomically(Path::new("/"), |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn replacing_a_folder_leaves_the_new_one_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint");
+        for version in ["one", "two", "three"] {
+            folder_with(&partial_dir(&path), version);
+            replace_dir(&partial_dir(&path), &path).unwrap();
+            assert_eq!(content(&path), version);
+            assert_eq!(names(dir.path()), ["checkpoint"]);
+        }
+    }
+
+    #[test]
+    fn a_crash_at_any_moment_of_a_replacement_leaves_a_complete_folder() {
+        // The folders that exist after each step of `replace_dir`, and what must be found after recovery.
+        let moments = [
+            (vec![("c", "old"), ("c.partial", "ne")], "old", false),
+            (vec![("c.previous", "old"), ("c.partial", "new")], "old", true),
+            (vec![("c.previous", "old"), ("c", "new")], "new", false),
+            (vec![("c", "new")], "new", false),
+        ];
+        for (folders, expected, restored) in moments {
+            let dir = tempfile::tempdir().unwrap();
+            for (name, text) in folders {
+                folder_with(&dir.path().join(name), text);
+            }
+            let path = dir.path().join("c");
+            assert_eq!(recover_dir(&path).unwrap(), restored);
+            assert_eq!(content(&path), expected);
+            assert_eq!(names(dir.path()), ["c"]);
+        }
+    }
+
+    #[test]
+    fn a_replacement_after_a_crash_keeps_the_old_folder_until_the_new_one_is_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c");
+        folder_with(&dir.path().join("c.previous"), "old");
+        assert!(replace_dir(&partial_dir(&path), &path).is_err(), "there is nothing to put in place");
+        assert_eq!(content(&dir.path().join("c.previous")), "old");
+        folder_with(&partial_dir(&path), "new");
+        replace_dir(&partial_dir(&path), &path).unwrap();
+        assert_eq!((content(&path), names(dir.path())), ("new".into(), vec!["c".to_string()]));
+    }
+}

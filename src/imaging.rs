@@ -1,0 +1,189 @@
+//! Grey images: the [`Plane`] every other module works on, the [`LabelMap`] of a segmentation, and their files.
+//!
+//! Reads and writes 8- and 16-bit PNG and TIFF and resizes to another pixel size. A plane is always one channel in
+//! [0, 1], whatever the file held; pixel sizes are in micrometres. Normalisation of contrast is not done here.
+
+mod read;
+mod resize;
+mod write;
+
+pub use read::read;
+pub use resize::{rescale, resize};
+pub use write::{write, write_labels};
+
+/// Bits of a stored pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BitDepth {
+    /// 8 bits: value 255 is white.
+    Eight,
+    /// 16 bits: value 65535 is white.
+    Sixteen,
+}
+
+impl BitDepth {
+    /// The stored value that stands for 1.
+    pub fn white(self) -> f32 {
+        match self {
+            Self::Eight => 255.0,
+            Self::Sixteen => 65535.0,
+        }
+    }
+}
+
+/// The file formats that are read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// Portable Network Graphics; says nothing of the pixel size.
+    Png,
+    /// Tagged Image File Format.
+    Tiff,
+}
+
+/// An image file as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// The pixels as grey values.
+    pub plane: Plane,
+    /// Bits per pixel of the file; write the result with the same.
+    pub depth: BitDepth,
+    /// Format of the file's content, whatever its name says.
+    pub container: Container,
+    /// Side of a pixel in micrometres, when the file says so.
+    pub pixel_size_um: Option<f64>,
+    /// What the user should know about the conversion ("colour image converted to grey").
+    pub note: Option<String>,
+}
+
+/// Whether the plane shows nothing: all values lie within half a step of an 8-bit image.
+pub fn is_blank(plane: &Plane) -> bool {
+    let low = plane.pixels().iter().copied().fold(f32::INFINITY, f32::min);
+    let high = plane.pixels().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    high - low < 0.5 / 255.0
+}
+
+/// The most distinct values a mask is expected to have: background and up to three classes.
+const MASK_VALUES: usize = 4;
+
+/// Whether the plane looks like a mask given as an image: not blank, and at most four distinct grey values, which no
+/// photograph has.
+pub fn looks_like_mask(plane: &Plane) -> bool {
+    let mut values: Vec<f32> = Vec::with_capacity(MASK_VALUES + 1);
+    for value in plane.pixels() {
+        if !values.contains(value) {
+            values.push(*value);
+            if values.len() > MASK_VALUES {
+                return false;
+            }
+        }
+    }
+    !is_blank(plane)
+}
+
+/// A grey image: `height` x `width` values in [0, 1], row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plane {
+    height: usize,
+    width: usize,
+    pixels: Vec<f32>,
+}
+
+impl Plane {
+    /// A plane from its pixels, row by row.
+    ///
+    /// # Panics
+    /// When the number of pixels is not `height * width`.
+    pub fn new(height: usize, width: usize, pixels: Vec<f32>) -> Self {
+        assert_eq!(pixels.len(), height * width, "a {height} x {width} plane needs height * width pixels");
+        Self { height, width, pixels }
+    }
+
+    /// A plane whose pixel at row `y`, column `x` is `value(y, x)`.
+    pub fn from_fn(height: usize, width: usize, mut value: impl FnMut(usize, usize) -> f32) -> Self {
+        let pixels = (0..height * width).map(|i| value(i / width, i % width)).collect();
+        Self { height, width, pixels }
+    }
+
+    /// Number of rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Number of columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The pixels, row by row.
+    pub fn pixels(&self) -> &[f32] {
+        &self.pixels
+    }
+
+    /// The pixels, row by row, to write to.
+    pub fn pixels_mut(&mut self) -> &mut [f32] {
+        &mut self.pixels
+    }
+
+    /// The pixel at row `y`, column `x`.
+    pub fn get(&self, y: usize, x: usize) -> f32 {
+        self.pixels[y * self.width + x]
+    }
+}
+
+/// A segmentation: one class number for each pixel, row by row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelMap {
+    height: usize,
+    width: usize,
+    classes: Vec<u8>,
+}
+
+impl LabelMap {
+    /// A label map from its classes, row by row.
+    ///
+    /// # Panics
+    /// When the number of classes is not `height * width`.
+    pub fn new(height: usize, width: usize, classes: Vec<u8>) -> Self {
+        assert_eq!(classes.len(), height * width, "a {height} x {width} label map needs height * width classes");
+        Self { height, width, classes }
+    }
+
+    /// Number of rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Number of columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The class of each pixel, row by row.
+    pub fn classes(&self) -> &[u8] {
+        &self.classes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plane_of_one_value_is_blank_and_no_mask() {
+        let plane = Plane::new(2, 2, vec![0.5; 4]);
+        assert!(is_blank(&plane) && !looks_like_mask(&plane));
+        let dust = Plane::new(2, 2, vec![0.5, 0.5, 0.501, 0.5]);
+        assert!(is_blank(&dust) && !looks_like_mask(&dust));
+    }
+
+    #[test]
+    fn one_step_of_an_8_bit_image_is_not_blank() {
+        assert!(!is_blank(&Plane::new(1, 2, vec![100.0 / 255.0, 101.0 / 255.0])));
+    }
+
+    #[test]
+    fn four_values_make_a_mask_and_five_a_photograph() {
+        let levels = |n: usize| Plane::from_fn(8, 8, move |y, x| ((8 * y + x) % n) as f32 / 10.0);
+        assert!((2..=4).all(|n| looks_like_mask(&levels(n))));
+        assert!(!looks_like_mask(&levels(5)));
+    }
+}

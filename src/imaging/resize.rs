@@ -1,0 +1,151 @@
+//! Resizing: exact area averages when shrinking, Catmull–Rom cubics when enlarging, each axis for itself.
+
+use super::Plane;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::F32;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+
+/// The plane with `height` rows and `width` columns, values kept in [0, 1].
+///
+/// An axis that shrinks is averaged over the area each new pixel covers, parts of pixels included, so nothing aliases
+/// and the mean is kept. (The box filter of `fast_image_resize` takes or leaves whole pixels, which moves edges by up
+/// to half a pixel at ratios such as 1.3.) An axis that grows is interpolated with Catmull–Rom cubics.
+///
+/// # Panics
+/// When the plane or the new size has no pixels.
+pub fn resize(plane: &Plane, height: usize, width: usize) -> Plane {
+    assert!(height > 0 && width > 0, "a plane cannot be resized to {height} x {width}: there must be a pixel");
+    assert!(!plane.pixels().is_empty(), "an empty plane cannot be resized");
+    let fewer_rows = shrink_rows(plane, height.min(plane.height()));
+    let smaller = transpose(&shrink_rows(&transpose(&fewer_rows), width.min(plane.width())));
+    let mut resized = enlarge(smaller, height, width);
+    resized.pixels_mut().iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
+    resized
+}
+
+/// The plane at another pixel size: `from_um` is its own, `to_um` the wanted one. The size is rounded, and at least 1.
+///
+/// # Panics
+/// When a pixel size is not a positive number.
+pub fn rescale(plane: &Plane, from_um: f64, to_um: f64) -> Plane {
+    let valid = |size: f64| size.is_finite() && size > 0.0;
+    assert!(valid(from_um) && valid(to_um), "pixel sizes must be positive: {from_um} and {to_um} um");
+    let scaled = |size: usize| ((size as f64 * from_um / to_um).round() as usize).max(1);
+    resize(plane, scaled(plane.height()), scaled(plane.width()))
+}
+
+/// Averages rows down to `height` of them; row i of the result covers rows [i r, (i + 1) r) with r = old / new height.
+fn shrink_rows(plane: &Plane, height: usize) -> Plane {
+    if height == plane.height() {
+        return plane.clone();
+    }
+    let (width, ratio) = (plane.width(), plane.height() as f64 / height as f64);
+    let mut pixels = Vec::with_capacity(height * width);
+    for i in 0..height {
+        let (top, bottom) = (i as f64 * ratio, ((i + 1) as f64 * ratio).min(plane.height() as f64));
+        let mut sums = vec![0.0f64; width];
+        for y in top as usize..bottom.ceil() as usize {
+            let covered = bottom.min((y + 1) as f64) - top.max(y as f64);
+            for (sum, value) in sums.iter_mut().zip(&plane.pixels()[y * width..]) {
+                *sum += covered * f64::from(*value);
+            }
+        }
+        pixels.extend(sums.iter().map(|sum| (sum / (bottom - top)) as f32));
+    }
+    Plane::new(height, width, pixels)
+}
+
+fn transpose(plane: &Plane) -> Plane {
+    Plane::from_fn(plane.width(), plane.height(), |y, x| plane.get(x, y))
+}
+
+fn enlarge(plane: Plane, height: usize, width: usize) -> Plane {
+    if (plane.height(), plane.width()) == (height, width) {
+        return plane;
+    }
+    let pixels: Vec<F32> = plane.pixels().iter().map(|value| F32::new(*value)).collect();
+    let source = TypedImageRef::new(plane.width() as u32, plane.height() as u32, &pixels)
+        .expect("the number of pixels is that of the plane");
+    let mut target = TypedImage::<F32>::new(width as u32, height as u32);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
+    Resizer::new().resize_typed(&source, &mut target, &options).expect("no part of the image is cropped");
+    Plane::new(height, width, target.pixels().iter().map(|pixel| pixel.0).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_close(plane: &Plane, expected: &[f32]) {
+        assert_eq!(plane.pixels().len(), expected.len());
+        assert!(plane.pixels().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{:?}", plane.pixels());
+    }
+
+    #[test]
+    fn halving_averages_blocks_of_four() {
+        #[rustfmt::skip]
+        let plane = Plane::new(2, 4, vec![
+            0.0, 0.4, 1.0, 1.0,
+            0.0, 0.8, 0.0, 0.6,
+        ]);
+        assert_close(&resize(&plane, 1, 2), &[0.3, 0.65]);
+    }
+
+    #[test]
+    fn shrinking_three_to_two_counts_half_of_the_middle_pixel_on_each_side() {
+        let plane = Plane::new(1, 3, vec![0.0, 0.6, 0.9]);
+        assert_close(&resize(&plane, 1, 2), &[0.2, 0.8]);
+    }
+
+    #[test]
+    fn shrinking_keeps_the_mean_and_a_checkerboard_turns_grey() {
+        let board = Plane::from_fn(130, 91, |y, x| ((y + x) % 2) as f32);
+        let small = resize(&board, 20, 13);
+        assert!(small.pixels().iter().all(|v| (v - 0.5).abs() < 0.02));
+        let mean = |p: &Plane| p.pixels().iter().sum::<f32>() / p.pixels().len() as f32;
+        assert!((mean(&small) - mean(&board)).abs() < 1e-5);
+    }
+
+    #[test]
+    fn enlarging_keeps_a_ramp_and_stays_in_range_at_an_edge() {
+        let ramp = Plane::from_fn(16, 16, |_, x| x as f32 / 15.0);
+        let large = resize(&ramp, 32, 32);
+        for x in 8..24 {
+            let expected = ((x as f32 + 0.5) / 2.0 - 0.5) / 15.0;
+            assert!((large.get(16, x) - expected).abs() < 1e-4, "column {x}");
+        }
+        let edge = Plane::from_fn(8, 8, |_, x| if x < 4 { 0.0 } else { 1.0 });
+        assert!(resize(&edge, 29, 31).pixels().iter().all(|v| (0.0..=1.0).contains(v)));
+    }
+
+    #[test]
+    fn one_axis_can_shrink_while_the_other_grows() {
+        let plane = Plane::from_fn(4, 4, |y, _| y as f32 / 4.0);
+        let resized = resize(&plane, 2, 9);
+        assert_eq!((resized.height(), resized.width()), (2, 9));
+        assert!((0..9).all(|x| (resized.get(0, x) - 0.125).abs() < 1e-6 && (resized.get(1, x) - 0.625).abs() < 1e-6));
+    }
+
+    #[test]
+    fn the_same_size_is_the_same_plane() {
+        let plane = Plane::from_fn(7, 5, |y, x| (y * 5 + x) as f32 / 40.0);
+        assert_eq!(resize(&plane, 7, 5), plane);
+    }
+
+    #[test]
+    fn rescaling_rounds_the_size_and_leaves_at_least_one_pixel() {
+        let plane = Plane::from_fn(100, 51, |_, _| 0.5);
+        let half = rescale(&plane, 0.1, 0.2);
+        assert_eq!((half.height(), half.width()), (50, 26));
+        let finer = rescale(&plane, 0.1, 0.0476);
+        assert_eq!((finer.height(), finer.width()), (210, 107));
+        let dot = rescale(&plane, 0.1, 1000.0);
+        assert_eq!((dot.height(), dot.width()), (1, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "there must be a pixel")]
+    fn resizing_to_nothing_is_refused() {
+        resize(&Plane::new(1, 1, vec![0.0]), 0, 3);
+    }
+}

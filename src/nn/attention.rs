@@ -1,0 +1,57 @@
+//! Self-attention over all positions of a feature map (method §3.2).
+
+use burn::module::Module;
+use burn::tensor::activation::softmax;
+use burn::tensor::Tensor;
+
+use super::layers::{GroupNorm, Init, Linear, Spread};
+
+/// Single-head attention with a residual connection: (x + project(softmax(qᵀk/√C)·v))/√2.
+#[derive(Module, Debug)]
+pub struct Attention {
+    norm: GroupNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    project: Linear,
+}
+
+impl Attention {
+    /// A new layer; its last map starts at zero, so that at first the input passes through.
+    pub fn new(channels: usize, init: &mut Init) -> Self {
+        Self {
+            norm: init.group_norm(channels),
+            query: init.linear(channels, channels, Spread::FanAverage(0.1)),
+            key: init.linear(channels, channels, Spread::FanAverage(0.1)),
+            value: init.linear(channels, channels, Spread::FanAverage(0.1)),
+            project: init.linear(channels, channels, Spread::FanAverage(0.0)),
+        }
+    }
+
+    /// Attends.
+    ///
+    /// # Shapes
+    /// - input, output: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, height, width] = x.dims();
+        let positions = height * width;
+        // [batch * positions, channels]
+        let features = self
+            .norm
+            .forward(x.clone())
+            .reshape([batch, channels, positions])
+            .swap_dims(1, 2)
+            .reshape([batch * positions, channels]);
+        let map = |linear: &Linear| linear.forward(features.clone()).reshape([batch, positions, channels]);
+        let (query, key, value) = (map(&self.query), map(&self.key), map(&self.value));
+        let weights = softmax(query.matmul(key.swap_dims(1, 2)) / (channels as f64).sqrt(), 2);
+        let attended = weights.matmul(value).reshape([batch * positions, channels]);
+        let attended = self
+            .project
+            .forward(attended)
+            .reshape([batch, positions, channels])
+            .swap_dims(1, 2)
+            .reshape([batch, channels, height, width]);
+        (x + attended) / std::f64::consts::SQRT_2
+    }
+}

@@ -1,0 +1,334 @@
+//! Convolutions, linear maps, norms and the time embedding, with the initialisations of the published networks.
+//!
+//! Weights are drawn on the host from a [`Stream`], so that a seed gives the same network on every device.
+
+use burn::module::{Module, Param};
+use burn::tensor::module::{conv_transpose2d, conv2d};
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::random::Stream;
+
+/// The number format in which convolutions and linear maps multiply. Everything else (norms, losses, weights,
+/// optimiser) stays in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats throughout.
+    #[default]
+    F32,
+    /// bfloat16 products: the range of f32 with 8 bits of mantissa; needs no loss scaling.
+    Bf16,
+}
+
+impl Precision {
+    fn lower<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::F32 => x,
+            Self::Bf16 => x.cast(DType::BF16),
+        }
+    }
+
+    fn raise<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::F32 => x,
+            Self::Bf16 => x.cast(DType::F32),
+        }
+    }
+}
+
+/// How the weights of a layer are spread before training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Spread {
+    /// Uniform within ±√(3·scale / ((fan_in + fan_out)/2)); a scale of 0 stands for 1e-10.
+    FanAverage(f64),
+    /// Uniform within ±√(3·scale / fan_out); a scale of 0 stands for 1e-10.
+    FanOut(f64),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+}
+
+/// Where the weights of new layers come from and where they go.
+#[derive(Debug)]
+pub struct Init {
+    stream: Stream,
+    device: Device,
+    precision: Precision,
+}
+
+impl Init {
+    /// Draws from `stream`, creates on `device`; layers multiply in `precision`.
+    pub fn new(stream: Stream, device: &Device, precision: Precision) -> Self {
+        Self { stream, device: device.clone(), precision }
+    }
+
+    /// A parameter of this shape.
+    pub fn param<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        fan_in: usize,
+        fan_out: usize,
+        spread: Spread,
+    ) -> Param<Tensor<D>> {
+        let fan = match spread {
+            Spread::FanAverage(_) => (fan_in + fan_out) as f64 / 2.0,
+            _ => fan_out as f64,
+        };
+        let values = (0..shape.iter().product())
+            .map(|_| match spread {
+                Spread::FanAverage(scale) | Spread::FanOut(scale) => {
+                    let limit = (3.0 * scale.max(1e-10) / fan).sqrt();
+                    self.stream.between(-limit, limit) as f32
+                }
+                Spread::Normal(deviation) => self.stream.normal() * deviation as f32,
+            })
+            .collect::<Vec<_>>();
+        self.given(values, shape)
+    }
+
+    /// A parameter with these values.
+    pub fn given<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
+        Param::from_data(TensorData::new(values, shape), &self.device)
+    }
+
+    /// A 2D convolution with bias 0.
+    pub fn conv(&mut self, [channels_in, channels_out]: [usize; 2], kernel: usize, spread: Spread) -> Conv {
+        let area = kernel * kernel;
+        Conv {
+            weight: self.param(
+                [channels_out, channels_in, kernel, kernel],
+                channels_in * area,
+                channels_out * area,
+                spread,
+            ),
+            bias: Some(self.given(vec![0.0; channels_out], [channels_out])),
+            stride: 1,
+            padding: kernel / 2,
+            precision: self.precision,
+        }
+    }
+
+    /// A transposed 2D convolution with kernel 3 and bias 0 that doubles height and width.
+    pub fn transposed_conv(&mut self, [channels_in, channels_out]: [usize; 2], spread: Spread) -> TransposedConv {
+        TransposedConv {
+            weight: self.param([channels_in, channels_out, 3, 3], channels_in * 9, channels_out * 9, spread),
+            bias: self.given(vec![0.0; channels_out], [channels_out]),
+            precision: self.precision,
+        }
+    }
+
+    /// A linear map with bias 0.
+    pub fn linear(&mut self, features_in: usize, features_out: usize, spread: Spread) -> Linear {
+        Linear {
+            weight: self.param([features_in, features_out], features_in, features_out, spread),
+            bias: self.given(vec![0.0; features_out], [features_out]),
+            precision: self.precision,
+        }
+    }
+
+    /// A group norm with weight 1 and bias 0.
+    pub fn group_norm(&self, channels: usize) -> GroupNorm {
+        GroupNorm {
+            weight: self.given(vec![1.0; channels], [channels]),
+            bias: self.given(vec![0.0; channels], [channels]),
+        }
+    }
+
+    /// A group norm whose scale and shift are linear in a style vector, starting near scale 1 and shift 0.
+    pub fn adaptive_group_norm(&mut self, channels: usize, style_dim: usize) -> AdaptiveGroupNorm {
+        let mut style = self.linear(style_dim, 2 * channels, Spread::FanOut(1.0));
+        let identity = (0..2 * channels).map(|i| if i < channels { 1.0 } else { 0.0 }).collect();
+        style.bias = self.given(identity, [2 * channels]);
+        AdaptiveGroupNorm { style }
+    }
+}
+
+/// A 2D convolution with equal stride and zero padding on both axes.
+#[derive(Module, Debug)]
+pub struct Conv {
+    /// `[channels_out, channels_in, kernel, kernel]`
+    pub weight: Param<Tensor<4>>,
+    /// `[channels_out]`
+    pub bias: Option<Param<Tensor<1>>>,
+    stride: usize,
+    padding: usize,
+    #[module(skip)]
+    precision: Precision,
+}
+
+impl Conv {
+    /// The same layer with another stride and zero padding (the padding starts at half the kernel).
+    pub fn strided(self, stride: usize, padding: usize) -> Self {
+        Self { stride, padding, ..self }
+    }
+
+    /// The same layer without bias.
+    pub fn without_bias(self) -> Self {
+        Self { bias: None, ..self }
+    }
+
+    /// Convolves.
+    ///
+    /// # Shapes
+    /// - input: `[batch, channels_in, height, width]`
+    /// - output: `[batch, channels_out, height_out, width_out]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.convolve(x, self.bias.as_ref().map(|bias| bias.val()))
+    }
+
+    /// Convolves and adds no bias: how a change of the input changes the output.
+    pub fn forward_tangent(&self, x: Tensor<4>) -> Tensor<4> {
+        self.convolve(x, None)
+    }
+
+    fn convolve(&self, x: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
+        let precision = self.precision;
+        precision.raise(conv2d(
+            precision.lower(x),
+            precision.lower(self.weight.val()),
+            bias.map(|bias| precision.lower(bias)),
+            options,
+        ))
+    }
+}
+
+/// A transposed 2D convolution: kernel 3, stride 2, padding 1, output padding 1.
+#[derive(Module, Debug)]
+pub struct TransposedConv {
+    /// `[channels_in, channels_out, 3, 3]`
+    pub weight: Param<Tensor<4>>,
+    /// `[channels_out]`
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    precision: Precision,
+}
+
+impl TransposedConv {
+    /// Doubles height and width.
+    ///
+    /// # Shapes
+    /// - input: `[batch, channels_in, height, width]`
+    /// - output: `[batch, channels_out, 2 * height, 2 * width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let options = ConvTransposeOptions::new([2, 2], [1, 1], [1, 1], [1, 1], 1);
+        let precision = self.precision;
+        precision.raise(conv_transpose2d(
+            precision.lower(x),
+            precision.lower(self.weight.val()),
+            Some(precision.lower(self.bias.val())),
+            options,
+        ))
+    }
+}
+
+/// A linear map, its weight stored as the product needs it (PyTorch stores the transpose).
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[features_in, features_out]`
+    pub weight: Param<Tensor<2>>,
+    /// `[features_out]`
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    precision: Precision,
+}
+
+impl Linear {
+    /// x·W + b.
+    ///
+    /// # Shapes
+    /// - input: `[rows, features_in]`
+    /// - output: `[rows, features_out]`
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.forward_tangent(x) + self.bias.val().unsqueeze()
+    }
+
+    /// x·W: how a change of the input changes the output.
+    pub fn forward_tangent(&self, x: Tensor<2>) -> Tensor<2> {
+        let precision = self.precision;
+        precision.raise(precision.lower(x).matmul(precision.lower(self.weight.val())))
+    }
+}
+
+/// Group norm with min(channels / 4, 32) groups, eps 1e-6, and a learnt scale and shift per channel.
+#[derive(Module, Debug)]
+pub struct GroupNorm {
+    /// `[channels]`
+    pub weight: Param<Tensor<1>>,
+    /// `[channels]`
+    pub bias: Param<Tensor<1>>,
+}
+
+impl GroupNorm {
+    /// Normalises within each group of channels, then scales and shifts.
+    ///
+    /// # Shapes
+    /// - input, output: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let channels = x.dims()[1];
+        let shape = [1, channels, 1, 1];
+        normalise_groups(x) * self.weight.val().reshape(shape) + self.bias.val().reshape(shape)
+    }
+}
+
+/// Group norm whose scale and shift depend on a style vector (Huang and Belongie 2017; here on the latent of DDGAN).
+#[derive(Module, Debug)]
+pub struct AdaptiveGroupNorm {
+    /// style → (scale, shift), `[style_dim, 2 * channels]`.
+    pub style: Linear,
+}
+
+impl AdaptiveGroupNorm {
+    /// scale(style)·GN(x) + shift(style).
+    ///
+    /// # Shapes
+    /// - x, output: `[batch, channels, height, width]`
+    /// - style: `[batch, style_dim]`
+    pub fn forward(&self, x: Tensor<4>, style: Tensor<2>) -> Tensor<4> {
+        let [batch, channels, _, _] = x.dims();
+        let style = self.style.forward(style).reshape([batch, 2 * channels, 1, 1]);
+        let scale = style.clone().narrow(1, 0, channels);
+        let shift = style.narrow(1, channels, channels);
+        normalise_groups(x) * scale + shift
+    }
+}
+
+fn normalise_groups(x: Tensor<4>) -> Tensor<4> {
+    let channels = x.dims()[1];
+    normalise(x, (channels / 4).clamp(1, 32), 1e-6)
+}
+
+/// Instance norm without scale and shift, eps 1e-5: one group for each channel.
+pub fn instance_norm(x: Tensor<4>) -> Tensor<4> {
+    let channels = x.dims()[1];
+    normalise(x, channels, 1e-5)
+}
+
+/// (x − mean)/√(variance + eps), mean and (biased) variance over each group of channels of each sample.
+fn normalise(x: Tensor<4>, groups: usize, eps: f64) -> Tensor<4> {
+    let [batch, channels, height, width] = x.dims();
+    let grouped = x.reshape([batch * groups, channels / groups * height * width]);
+    let centred = grouped.clone() - grouped.mean_dim(1);
+    let variance = centred.clone().square().mean_dim(1);
+    (centred * (variance + eps).sqrt().recip()).reshape([batch, channels, height, width])
+}
+
+/// A tensor of numbers known on the host, on the device and in the number format of the tensor that it will meet.
+pub fn constant<const D: usize, const E: usize>(values: Vec<f32>, shape: [usize; D], like: &Tensor<E>) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, shape), (&like.device(), like.dtype()))
+}
+
+/// Sinusoidal embedding of a time: \[sin(t·f), cos(t·f)\] with f_i = exp(−i·ln 10000/(half − 1)), half = `width`/2.
+///
+/// # Shapes
+/// - time: `[batch]`
+/// - output: `[batch, width]`
+pub fn sinusoidal_embedding(time: Tensor<1>, width: usize) -> Tensor<2> {
+    let half = width / 2;
+    let frequencies: Vec<f32> =
+        (0..half).map(|i| (-(i as f64) * 10000f64.ln() / (half - 1) as f64).exp() as f32).collect();
+    let frequencies: Tensor<2> = constant(frequencies, [1, half], &time);
+    let angle = time.unsqueeze_dim::<2>(1) * frequencies;
+    Tensor::cat(vec![angle.clone().sin(), angle.cos()], 1)
+}

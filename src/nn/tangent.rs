@@ -1,0 +1,174 @@
+//! Values, and values with a tangent pushed forward beside them.
+//!
+//! The R1 penalty needs the gradient of a gradient, and the framework differentiates once. With v = ∇_x D(x) held
+//! constant, ∇_θ ‖∇_x D‖² = 2·∇_θ (∂/∂ε D(x + εv))|_{ε=0} (method §4), so it is enough to push the tangent v forward
+//! through the discriminator and differentiate what comes out. A discriminator is written once over [`Signal`] and
+//! runs either way.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::leaky_relu;
+
+use super::layers::{Conv, Linear};
+
+/// The slope of every leaky ReLU in the discriminators.
+pub const SLOPE: f64 = 0.2;
+
+/// What flows through a discriminator: a [`Tensor`], or a tensor with its [`Dual`] tangent.
+pub trait Signal: Clone {
+    /// The same kind of signal with two axes.
+    type Flat: FlatSignal;
+
+    /// Convolves; the bias moves the value only.
+    fn conv(self, conv: &Conv) -> Self;
+    /// Leaky ReLU with [`SLOPE`].
+    fn act(self) -> Self;
+    /// Applies a linear operation to the value and to the tangent.
+    fn linear_op(self, op: impl Fn(Tensor<4>) -> Tensor<4>) -> Self;
+    /// Adds a constant to the value.
+    fn shift(self, by: Tensor<4>) -> Self;
+    /// Adds two signals.
+    fn add(self, other: Self) -> Self;
+    /// Appends a channel with the standard deviation within groups of samples. See [`minibatch_deviation`].
+    fn with_minibatch_deviation(self) -> Self;
+    /// Sums over height and width: `[batch, channels]`.
+    fn sum_pixels(self) -> Self::Flat;
+}
+
+/// A [`Signal`] of shape `[batch, features]`.
+pub trait FlatSignal {
+    /// Applies a linear map; its bias moves the value only.
+    fn linear(self, linear: &Linear) -> Self;
+}
+
+impl Signal for Tensor<4> {
+    type Flat = Tensor<2>;
+
+    fn conv(self, conv: &Conv) -> Self {
+        conv.forward(self)
+    }
+    fn act(self) -> Self {
+        leaky_relu(self, SLOPE)
+    }
+    fn linear_op(self, op: impl Fn(Tensor<4>) -> Tensor<4>) -> Self {
+        op(self)
+    }
+    fn shift(self, by: Tensor<4>) -> Self {
+        self + by
+    }
+    fn add(self, other: Self) -> Self {
+        self + other
+    }
+    fn with_minibatch_deviation(self) -> Self {
+        let deviation = minibatch_deviation(&self, None).0;
+        Tensor::cat(vec![self, deviation], 1)
+    }
+    fn sum_pixels(self) -> Tensor<2> {
+        self.sum_dims_squeeze(&[2, 3])
+    }
+}
+
+impl FlatSignal for Tensor<2> {
+    fn linear(self, linear: &Linear) -> Self {
+        linear.forward(self)
+    }
+}
+
+/// A value and its tangent: how the value changes as the input moves along a given direction.
+#[derive(Debug, Clone)]
+pub struct Dual<const D: usize> {
+    /// The value.
+    pub value: Tensor<D>,
+    /// Its derivative along the direction.
+    pub tangent: Tensor<D>,
+}
+
+impl Signal for Dual<4> {
+    type Flat = Dual<2>;
+
+    fn conv(self, conv: &Conv) -> Self {
+        Self { value: conv.forward(self.value), tangent: conv.forward_tangent(self.tangent) }
+    }
+    fn act(self) -> Self {
+        let slope = self.value.clone().greater_equal_elem(0.0).float().cast(self.value.dtype()) * (1.0 - SLOPE) + SLOPE;
+        Self { value: leaky_relu(self.value, SLOPE), tangent: self.tangent * slope }
+    }
+    fn linear_op(self, op: impl Fn(Tensor<4>) -> Tensor<4>) -> Self {
+        Self { value: op(self.value), tangent: op(self.tangent) }
+    }
+    fn shift(self, by: Tensor<4>) -> Self {
+        Self { value: self.value + by, tangent: self.tangent }
+    }
+    fn add(self, other: Self) -> Self {
+        Self { value: self.value + other.value, tangent: self.tangent + other.tangent }
+    }
+    fn with_minibatch_deviation(self) -> Self {
+        let (deviation, change) = minibatch_deviation(&self.value, Some(&self.tangent));
+        let change = change.expect("a tangent in gives a tangent out");
+        Self {
+            value: Tensor::cat(vec![self.value, deviation], 1),
+            tangent: Tensor::cat(vec![self.tangent, change], 1),
+        }
+    }
+    fn sum_pixels(self) -> Dual<2> {
+        Dual { value: self.value.sum_pixels(), tangent: self.tangent.sum_pixels() }
+    }
+}
+
+impl FlatSignal for Dual<2> {
+    fn linear(self, linear: &Linear) -> Self {
+        Self { value: linear.forward(self.value), tangent: linear.forward_tangent(self.tangent) }
+    }
+}
+
+/// The samples of one group of [`minibatch_deviation`]: at most four, as many as there are in a small batch.
+pub fn group_size(batch: usize) -> usize {
+    batch.min(4)
+}
+
+/// Minibatch standard deviation (Karras et al. 2018, as in StyleGAN2): √(biased variance over the group + 1e-8), mean
+/// over channels and pixels; sample i gets the value of group position i mod batch/G. With it, optionally, its tangent.
+///
+/// # Shapes
+/// - x, tangent: `[batch, channels, height, width]`
+/// - outputs: `[batch, 1, height, width]`
+///
+/// # Panics
+/// When the group size does not divide the batch.
+fn minibatch_deviation(x: &Tensor<4>, tangent: Option<&Tensor<4>>) -> (Tensor<4>, Option<Tensor<4>>) {
+    let [batch, channels, height, width] = x.dims();
+    let group = group_size(batch);
+    assert!(batch.is_multiple_of(group), "a batch of {batch} does not divide into groups of {group}");
+    let positions = batch / group;
+    let centred = |x: &Tensor<4>| {
+        let grouped = x.clone().reshape([group, positions, channels * height * width]);
+        grouped.clone() - grouped.mean_dim(0)
+    };
+    // One value for each group position, tiled to one channel.
+    let tile = |values: Tensor<3>| {
+        values.mean_dim(2).reshape([1, positions, 1, 1]).repeat(&[group, 1, height, width]).reshape([
+            batch, 1, height, width,
+        ])
+    };
+    let x = centred(x);
+    let deviation = (x.clone().square().mean_dim(0) + 1e-8).sqrt();
+    let change = tangent.map(|tangent| tile((x * centred(tangent)).mean_dim(0) / deviation.clone()));
+    (tile(deviation), change)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+
+    #[test]
+    fn deviation_is_tiled_over_group_positions() {
+        // Five samples of one pixel cannot be grouped by four; eight can: positions 0 and 1 alternate.
+        let values: Vec<f32> = vec![0.0, 1.0, 2.0, 1.0, 0.0, 1.0, 2.0, 1.0];
+        let x = Tensor::<4>::from_data(TensorData::new(values, [8, 1, 1, 1]), &Device::flex());
+        let (deviation, _) = minibatch_deviation(&x, None);
+        let expected: Vec<f32> = [1.0, 1e-4].repeat(4);
+        deviation
+            .into_data()
+            .assert_approx_eq::<f32>(&TensorData::new(expected, [8, 1, 1, 1]), Default::default());
+    }
+}

@@ -1,0 +1,11 @@
+//! SynDiff (Özbey et al., arXiv 2207.08208): unpaired translation by a cycle-consistent translator and an adversarial
+//! diffusion model beside it, one of each for each direction. Method §3–§4.
+
+mod networks;
+pub mod published_options;
+mod step;
+
+pub use networks::{Discriminators, Generators, SynDiffConfig};
+pub use step::{
+    DomainDraws, LearningRates, LossTerms, StepContext, StepDraws, StepOptions, StepState, TERM_NAMES,
+};

@@ -1,0 +1,331 @@
+//! One training iteration of SynDiff: the discriminators' half, then the generators'. Method §4.
+//!
+//! The published code runs the generators with gradients in the discriminators' half and throws the gradients away, and
+//! translates once for each kind of discriminator. Nothing between the two changes the generators, so here they run
+//! once, without gradients; the numbers are the same.
+
+use burn::module::Module;
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::networks::{Discriminators, Generators};
+use crate::diffusion::Schedule;
+use crate::domain::{Domain, Pair};
+use crate::losses;
+use crate::nn::{Embedding, constant};
+
+/// The weights of the losses and the optimiser's numbers. The defaults are the published ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StepOptions {
+    /// λ, the weight of the cycle and of the reconstruction loss.
+    pub l1_weight: f64,
+    /// γ of the R1 penalty.
+    pub r1_gamma: f64,
+    /// The R1 penalty is applied every so many iterations, from the first on.
+    pub r1_every: u64,
+    /// Decay rates of Adam's two moments.
+    pub adam_betas: [f32; 2],
+    /// Decay of the running average of the generators' weights.
+    pub ema_decay: f64,
+}
+
+impl Default for StepOptions {
+    fn default() -> Self {
+        Self { l1_weight: 0.5, r1_gamma: 1.0, r1_every: 10, adam_betas: [0.5, 0.9], ema_decay: 0.999 }
+    }
+}
+
+impl StepOptions {
+    /// Adam with this configuration and no state.
+    pub fn optimiser(&self) -> ModuleOptimizer {
+        let [beta_1, beta_2] = self.adam_betas;
+        AdamConfig::new().with_beta_1(beta_1).with_beta_2(beta_2).with_epsilon(1e-8).init()
+    }
+}
+
+/// The learning rates of one iteration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LearningRates {
+    /// For generators and translators.
+    pub generators: f64,
+    /// For all discriminators.
+    pub discriminators: f64,
+}
+
+/// The random numbers that one domain needs in one half of an iteration.
+#[derive(Debug, Clone)]
+pub struct DomainDraws {
+    /// t, one in 0..T for each sample.
+    pub t: Vec<usize>,
+    /// The noise in x_t, `[batch, 1, height, width]`.
+    pub noise: Tensor<4>,
+    /// The noise from x_t to x_{t+1}, same shape.
+    pub next_noise: Tensor<4>,
+    /// The noise of the posterior sample, same shape.
+    pub posterior_noise: Tensor<4>,
+    /// z, `[batch, latent_dim]`.
+    pub latent: Tensor<2>,
+}
+
+/// The random numbers of one iteration.
+#[derive(Debug, Clone)]
+pub struct StepDraws {
+    /// For the discriminators' half.
+    pub discriminators: Pair<DomainDraws>,
+    /// For the generators' half.
+    pub generators: Pair<DomainDraws>,
+}
+
+/// The names of the loss terms, in the order of [`LossTerms::read`].
+pub const TERM_NAMES: [&str; 9] = [
+    "time_real",
+    "time_fake",
+    "r1",
+    "patch_real",
+    "patch_fake",
+    "adversarial",
+    "patch_adversarial",
+    "cycle",
+    "reconstruction",
+];
+
+/// The loss terms of one iteration, each the sum over both domains (cycle and reconstruction without λ). Off the graph
+/// and still on the device.
+#[derive(Debug, Clone)]
+pub struct LossTerms {
+    terms: Vec<Tensor<1>>,
+    regularised: bool,
+}
+
+impl LossTerms {
+    /// The values in the order of [`TERM_NAMES`]; `None` for the R1 penalty where it was not applied.
+    pub fn read(self) -> [Option<f32>; TERM_NAMES.len()] {
+        let values = Tensor::cat(self.terms, 0).into_data().convert::<f32>();
+        let values = values.as_slice::<f32>().expect("the data was just converted to f32").to_vec();
+        std::array::from_fn(|i| (TERM_NAMES[i] != "r1" || self.regularised).then_some(values[i]))
+    }
+}
+
+/// Everything that an iteration changes.
+pub struct StepState {
+    /// The generators, with gradients.
+    pub generators: Generators,
+    /// The discriminators, with gradients.
+    pub discriminators: Discriminators,
+    /// The running average of the generators, without gradients: the weights for use.
+    pub average: Generators,
+    /// Adam of the generators.
+    pub generator_optimiser: ModuleOptimizer,
+    /// Adam of the discriminators.
+    pub discriminator_optimiser: ModuleOptimizer,
+    /// Iterations done.
+    pub step: u64,
+}
+
+impl StepState {
+    /// The state before the first iteration.
+    pub fn new(generators: Generators, discriminators: Discriminators, options: &StepOptions) -> Self {
+        Self {
+            average: generators.valid(),
+            generators: generators.train(),
+            discriminators: discriminators.train(),
+            generator_optimiser: options.optimiser(),
+            discriminator_optimiser: options.optimiser(),
+            step: 0,
+        }
+    }
+
+    /// One iteration on an unpaired batch.
+    ///
+    /// # Shapes
+    /// - batch: `[batch, 1, crop, crop]` in [-1, 1] for each domain
+    pub fn advance(
+        &mut self,
+        batch: &Pair<Tensor<4>>,
+        draws: &StepDraws,
+        context: &StepContext,
+        rates: LearningRates,
+    ) -> LossTerms {
+        let mut terms = self.step_discriminators(batch, &draws.discriminators, context, rates.discriminators);
+        terms.extend(self.step_generators(batch, &draws.generators, context, rates.generators));
+        let decay = if self.step == 0 { 0.0 } else { context.options.ema_decay };
+        self.average = self.average.clone().towards(&self.generators, decay);
+        let regularised = context.regularises(self.step);
+        self.step += 1;
+        LossTerms { terms, regularised }
+    }
+
+    /// Teaches the discriminators to tell real images from the generators' of this moment.
+    fn step_discriminators(
+        &mut self,
+        batch: &Pair<Tensor<4>>,
+        draws: &Pair<DomainDraws>,
+        context: &StepContext,
+        rate: f64,
+    ) -> Vec<Tensor<1>> {
+        let makers = self.generators.valid();
+        let estimates = Pair::from_fn(|domain| makers.translator_to(domain).forward(batch.of(domain.other()).clone()));
+        let mut sums = TermSums::default();
+        for domain in Domain::BOTH {
+            let judge = self.discriminators.time(domain);
+            let draws = draws.of(domain);
+            let pair = context.noisy_pair(batch.of(domain), draws);
+            if context.regularises(self.step) {
+                let gradient = judge.input_gradient(pair.x_t.clone(), pair.time.clone(), pair.x_next.clone());
+                let (logits, change) =
+                    judge.forward_dual(pair.x_t.clone(), gradient.clone(), pair.time.clone(), pair.x_next.clone());
+                sums.add("time_real", losses::real(logits));
+                // The value is reported; the gradient comes from the surrogate.
+                sums.report("r1", losses::r1(gradient, context.options.r1_gamma));
+                sums.learn(losses::r1_surrogate(change, context.options.r1_gamma));
+            } else {
+                sums.add("time_real", losses::real(judge.forward(pair.x_t.clone(), pair.time.clone(), pair.x_next.clone())));
+                sums.report("r1", constant(vec![0.0], [1], &pair.x_t));
+            }
+            let source = estimates.of(domain.other()).clone();
+            let (_, sample) = context.generate(&makers, domain, &pair, source, draws);
+            sums.add("time_fake", losses::fake(judge.forward(sample, pair.time, pair.x_next)));
+
+            let judge = self.discriminators.patch(domain);
+            sums.add("patch_real", losses::real(judge.forward(batch.of(domain).clone())));
+            sums.add("patch_fake", losses::fake(judge.forward(estimates.of(domain).clone())));
+        }
+        let (total, terms) = sums.finish(&TERM_NAMES[..5]);
+        let gradients = GradientsParams::from_grads(total.backward(), &self.discriminators);
+        self.discriminators = self.discriminator_optimiser.step(rate, self.discriminators.clone(), gradients);
+        terms
+    }
+
+    /// Teaches generators and translators to deceive the discriminators, to come back to where they started, and to
+    /// estimate the clean image.
+    fn step_generators(
+        &mut self,
+        batch: &Pair<Tensor<4>>,
+        draws: &Pair<DomainDraws>,
+        context: &StepContext,
+        rate: f64,
+    ) -> Vec<Tensor<1>> {
+        let makers = &self.generators;
+        let judges = self.discriminators.clone().no_grad();
+        let estimates = Pair::from_fn(|domain| makers.translator_to(domain).forward(batch.of(domain.other()).clone()));
+        let weight = context.options.l1_weight;
+        let mut sums = TermSums::default();
+        for domain in Domain::BOTH {
+            let real = batch.of(domain);
+            let draws = draws.of(domain);
+            let pair = context.noisy_pair(real, draws);
+            let source = estimates.of(domain.other()).clone();
+            let (clean, sample) = context.generate(makers, domain, &pair, source.clone(), draws);
+            let logits = judges.time(domain).forward(sample, pair.time, pair.x_next);
+            sums.add("adversarial", losses::real(logits));
+            let logits = judges.patch(domain).forward(estimates.of(domain).clone());
+            sums.add("patch_adversarial", losses::real(logits));
+            let cycled = makers.translator_to(domain).forward(source);
+            sums.add_weighted("cycle", losses::l1(cycled, real.clone()), weight);
+            sums.add_weighted("reconstruction", losses::l1(clean, real.clone()), weight);
+        }
+        let (total, terms) = sums.finish(&TERM_NAMES[5..]);
+        let gradients = GradientsParams::from_grads(total.backward(), &self.generators);
+        self.generators = self.generator_optimiser.step(rate, self.generators.clone(), gradients);
+        terms
+    }
+}
+
+/// What stays the same over all iterations.
+#[derive(Debug, Clone)]
+pub struct StepContext {
+    /// The noise schedule.
+    pub schedule: Schedule,
+    /// How a step becomes the generators' time input.
+    pub embedding: Embedding,
+    /// Loss weights.
+    pub options: StepOptions,
+}
+
+/// A noisy pair and its time as a tensor `[batch]`.
+struct NoisyPair {
+    x_t: Tensor<4>,
+    x_next: Tensor<4>,
+    time: Tensor<1>,
+}
+
+impl StepContext {
+    fn regularises(&self, step: u64) -> bool {
+        step.is_multiple_of(self.options.r1_every)
+    }
+
+    fn noisy_pair(&self, clean: &Tensor<4>, draws: &DomainDraws) -> NoisyPair {
+        let (x_t, x_next) =
+            self.schedule.pair(clean.clone(), &draws.t, draws.noise.clone(), draws.next_noise.clone());
+        let time = times(&draws.t, |t| t as f32, clean);
+        NoisyPair { x_t, x_next, time }
+    }
+
+    /// The estimate of the clean image, and a sample of x_t from it.
+    fn generate(
+        &self,
+        makers: &Generators,
+        domain: Domain,
+        pair: &NoisyPair,
+        source: Tensor<4>,
+        draws: &DomainDraws,
+    ) -> (Tensor<4>, Tensor<4>) {
+        let time = times(&draws.t, |t| self.embedding.time_of_step(t), &source);
+        let clean =
+            makers.diffusive_to(domain).forward(pair.x_next.clone(), source, time, draws.latent.clone());
+        let sample =
+            self.schedule.posterior(clean.clone(), pair.x_next.clone(), &draws.t, draws.posterior_noise.clone());
+        (clean, sample)
+    }
+}
+
+fn times(steps: &[usize], time_of: impl Fn(usize) -> f32, like: &Tensor<4>) -> Tensor<1> {
+    constant(steps.iter().map(|&step| time_of(step)).collect(), [steps.len()], like)
+}
+
+/// Loss terms under way: what is reported, summed over the domains by name, and what is differentiated.
+#[derive(Default)]
+struct TermSums {
+    reported: Vec<(&'static str, Tensor<1>)>,
+    total: Option<Tensor<1>>,
+}
+
+impl TermSums {
+    fn add(&mut self, name: &'static str, term: Tensor<1>) {
+        self.add_weighted(name, term, 1.0);
+    }
+
+    /// A term that is reported as it is and enters the total with a weight.
+    fn add_weighted(&mut self, name: &'static str, term: Tensor<1>, weight: f64) {
+        self.learn(term.clone() * weight);
+        self.report(name, term.without_autodiff());
+    }
+
+    fn report(&mut self, name: &'static str, term: Tensor<1>) {
+        match self.reported.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum = sum.clone() + term,
+            None => self.reported.push((name, term)),
+        }
+    }
+
+    fn learn(&mut self, term: Tensor<1>) {
+        self.total = Some(match self.total.take() {
+            Some(total) => total + term,
+            None => term,
+        });
+    }
+
+    /// The total to differentiate, and the reported terms in the order of `names`.
+    fn finish(self, names: &[&str]) -> (Tensor<1>, Vec<Tensor<1>>) {
+        let reported = names
+            .iter()
+            .map(|name| {
+                let found = self.reported.iter().find(|(known, _)| known == name);
+                found.expect("every term was reported").1.clone()
+            })
+            .collect();
+        (self.total.expect("an iteration has loss terms"), reported)
+    }
+}
