@@ -1,21 +1,32 @@
 //! synlabel turns masks in one microscopy modality into masks in another.
 
+pub mod batch;
+pub mod config;
 pub mod dataset;
+pub mod demo;
+pub mod device;
 pub mod diffusion;
 pub mod domain;
 pub mod error;
+pub mod evaluation;
 pub mod figures;
 pub mod files;
 pub mod imaging;
+pub mod import;
+pub mod journal;
 pub mod losses;
 pub mod metrics;
 pub mod nn;
 pub mod phantom;
+pub mod prepare;
 pub mod random;
+pub mod run;
 pub mod set_distance;
 pub mod syndiff;
 pub mod table;
 pub mod tensorboard;
 pub mod tiles;
+pub mod training;
+pub mod validation;
 pub mod verify;
 pub mod weights;

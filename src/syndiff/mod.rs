@@ -4,8 +4,10 @@
 mod networks;
 pub mod published_options;
 mod step;
+mod translate;
 
 pub use networks::{Discriminators, Generators, SynDiffConfig};
 pub use step::{
     DomainDraws, LearningRates, LossTerms, StepContext, StepDraws, StepOptions, StepState, TERM_NAMES,
 };
+pub use translate::ImageTranslator;

@@ -106,6 +106,14 @@ pub fn file(path: &Path, device: &Device) -> Result<Report> {
     replay(path, &bytes, device)
 }
 
+/// The relative error of a generator's outputs against those of a golden file, whatever its weights came from.
+pub fn reference_generator_error(path: &Path, network: &crate::nn::DiffusiveGenerator) -> Result<f64> {
+    let refuse = |reason: String| Error::weights(path, reason);
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let golden = Golden::parse(&bytes).map_err(refuse)?;
+    networks::generator_output_error(&golden, network, &Device::flex()).map_err(refuse)
+}
+
 fn replay_for(path: &Path) -> Option<Replay> {
     let name = path.file_name()?.to_str()?;
     REPLAYS.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, replay)| *replay)

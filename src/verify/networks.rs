@@ -103,6 +103,16 @@ pub fn diffusive_generator(golden: &Golden, device: &Device) -> Outcome<Vec<Chec
     image_network(golden, network, device, forward)
 }
 
+/// The relative error of a generator's output for the inputs of a golden file.
+pub fn generator_output_error(golden: &Golden, network: &crate::nn::DiffusiveGenerator, device: &Device) -> Outcome<f64> {
+    let time = golden.tensor::<1>("input.t", device)?;
+    let latent = golden.tensor::<2>("input.z", device)?;
+    let y = network.forward_raw(golden.tensor::<4>("input.x", device)?, time, latent);
+    let mut worst = Worst::default();
+    worst.compare("output.y", &to_host(y), golden.host("output.y")?, 0.0);
+    Ok(worst.error)
+}
+
 pub fn translator(golden: &Golden, device: &Device) -> Outcome<Vec<Check>> {
     let options: PublishedTranslatorOptions = golden.metadata("config")?;
     let network = options.to_config().init(&mut any_init(device));

@@ -1,0 +1,182 @@
+//! `synlabel evaluate translation`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use synlabel::dataset::{self, Skipped};
+use synlabel::domain::{Domain, Pair};
+use synlabel::evaluation::{Evaluation, NamedPlane, evaluate};
+use synlabel::files::{create_dir, write_atomically};
+use synlabel::prepare::{SplitNames, to_working_size};
+use synlabel::run::{RunFolder, write_json};
+use synlabel::table::{NO_VALUE, Table};
+
+use super::report_skipped;
+use super::translate::{ModelArgs, fallback_pixel_size};
+
+/// Measure how good a translator is.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// There-and-back fidelity in both directions, and how close translated sets come to the real ones
+    Translation(TranslationArgs),
+}
+
+/// Translate every image there and back; compare.
+///
+/// Writes evaluation.csv (a row for each image) and evaluation.json. SSIM, PSNR and L1 compare an image with its
+/// there-and-back translation at the working resolution. The distance is a sliced Wasserstein distance between patches of
+/// Laplacian pyramids of the translated and of the real images: it needs no downloaded network. Beside it stand the
+/// same distance before translation, and that of one half of the real images from the other.
+#[derive(Debug, clap::Args)]
+struct TranslationArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Folder of labelled images
+    #[arg(long, value_name = "DIR")]
+    labelled: PathBuf,
+    /// Folder of target images
+    #[arg(long, value_name = "DIR")]
+    target: PathBuf,
+    /// Folder for the tables [default: RUN/evaluation]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Which images of the folders: all, or those in one part of the run's own split
+    #[arg(long, value_enum, default_value = "all")]
+    part: Part,
+    /// Micrometres per pixel of the labelled images [default: sidecars, TIFF tags, then what the run was told]
+    #[arg(long, value_name = "UM")]
+    labelled_pixel_size_um: Option<f64>,
+    /// Micrometres per pixel of the target images [default: sidecars, TIFF tags, then what the run was told]
+    #[arg(long, value_name = "UM")]
+    target_pixel_size_um: Option<f64>,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    All,
+    Train,
+    Validation,
+    Test,
+}
+
+impl Part {
+    fn names(self, split: &SplitNames) -> Option<&[String]> {
+        match self {
+            Self::All => None,
+            Self::Train => Some(&split.train),
+            Self::Validation => Some(&split.validation),
+            Self::Test => Some(&split.test),
+        }
+    }
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode> {
+        match self.what {
+            What::Translation(args) => args.run(),
+        }
+    }
+}
+
+impl TranslationArgs {
+    fn run(self) -> Result<ExitCode> {
+        let model = self.model.load()?;
+        for domain in Domain::BOTH {
+            model.run.check_direction(domain)?;
+        }
+        let mut skipped = Vec::new();
+        let planes = Pair::try_from_fn(|domain| self.read(&model.run, domain, &mut skipped))?;
+        let count = planes.labelled.len() + planes.target.len();
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {eta} left  {msg}")?;
+        let bar = ProgressBar::new(count as u64).with_style(style);
+        let evaluation = evaluate(&model.translator, &planes, self.seed, |name| {
+            bar.set_message(name.to_string());
+            bar.inc(1);
+        });
+        bar.finish_and_clear();
+        report_skipped(&skipped);
+        let output = self.output.clone().unwrap_or_else(|| model.run.root().join("evaluation"));
+        write_evaluation(&output, &evaluation)?;
+        println!("{}", summary_table(&evaluation));
+        println!("\nrows for each image: {}", output.join("evaluation.csv").display());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn read(&self, run: &RunFolder, domain: Domain, skipped: &mut Vec<Skipped>) -> Result<Vec<NamedPlane>> {
+        let (dir, given) = match domain {
+            Domain::Labelled => (&self.labelled, self.labelled_pixel_size_um),
+            Domain::Target => (&self.target, self.target_pixel_size_um),
+        };
+        let loaded = dataset::load(&dataset::discover(dir)?, given)?;
+        skipped.extend(loaded.skipped);
+        let split = run.data().split.of(domain);
+        let wanted = self.part.names(split);
+        let seen = loaded.images.iter().filter(|image| split.train.contains(&image.case.name)).count();
+        if self.part == Part::All && seen > 0 {
+            eprintln!("note: {seen} {} images have names that the run was trained on; --part test leaves them out", domain.name());
+        }
+        let working = run.data().pixel_size_um;
+        let planes: Vec<NamedPlane> = loaded
+            .images
+            .into_iter()
+            .filter(|image| wanted.is_none_or(|names| names.contains(&image.case.name)))
+            .map(|image| {
+                let pixel_size = image.case.pixel_size_um.or(fallback_pixel_size(run.config(), domain));
+                NamedPlane { plane: to_working_size(&image.plane, pixel_size, working), name: image.case.name }
+            })
+            .collect();
+        ensure!(!planes.is_empty(), "no image in {} is in the part asked for; use --part all", dir.display());
+        Ok(planes)
+    }
+}
+
+/// Writes evaluation.csv and evaluation.json into a folder.
+pub fn write_evaluation(folder: &Path, evaluation: &Evaluation) -> Result<()> {
+    create_dir(folder)?;
+    write_json(&folder.join("evaluation.json"), evaluation)?;
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["image", "domain", "ssim", "psnr", "l1"])?;
+    for row in &evaluation.images {
+        let figures = [row.fidelity.ssim, row.fidelity.psnr, row.fidelity.l1].map(|value| value.to_string());
+        writer.write_record([row.image.as_str(), row.domain.name(), &figures[0], &figures[1], &figures[2]])?;
+    }
+    let bytes = writer.into_inner().context("cannot put the table together")?;
+    let path = folder.join("evaluation.csv");
+    write_atomically(&path, |path| std::fs::write(path, bytes).map_err(synlabel::error::Error::io("write", path)))?;
+    Ok(())
+}
+
+/// The figures of both directions.
+pub fn summary_table(evaluation: &Evaluation) -> Table {
+    let mut table =
+        Table::new(["direction", "images", "SSIM", "PSNR (dB)", "L1", "distance", "untranslated", "real to real"]);
+    for domain in Domain::BOTH {
+        let figures = evaluation.domains.of(domain);
+        let show = |summary: &Option<synlabel::metrics::Summary>| {
+            summary.as_ref().map_or(NO_VALUE.to_string(), ToString::to_string)
+        };
+        table.row([
+            format!("{} → {} → {}", domain.name(), domain.other().name(), domain.name()),
+            evaluation.images.iter().filter(|image| image.domain == domain).count().to_string(),
+            show(&figures.ssim),
+            show(&figures.psnr),
+            show(&figures.l1),
+            format!("{:.3}", figures.closeness.translated),
+            format!("{:.3}", figures.closeness.untranslated),
+            format!("{:.3}", figures.closeness.floor),
+        ]);
+    }
+    table
+}

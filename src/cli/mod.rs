@@ -1,0 +1,155 @@
+//! Commands: arguments to settings, library calls, progress on the terminal.
+
+mod demo;
+mod devices;
+mod evaluate;
+mod import;
+mod train;
+mod translate;
+mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use synlabel::config::Preset;
+use synlabel::dataset::Skipped;
+use synlabel::device::{self, Chosen, PROBE_COMMAND};
+use synlabel::domain::Domain;
+use synlabel::nn::Precision;
+
+/// Turn masks in one microscopy modality into masks in another.
+#[derive(Debug, Parser)]
+#[command(name = "synlabel", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a translator between two folders of images
+    Train(train::Args),
+    /// Translate images into the other look
+    Translate(translate::Args),
+    /// Measure how good a translator is
+    Evaluate(evaluate::Args),
+    /// Turn generators trained with the published Python code into a run
+    Import(import::Args),
+    /// Check this program, or a graphics driver, against published numbers
+    Verify(verify::Args),
+    /// Draw two synthetic looks of a nerve, learn to translate between them, and show the result
+    Demo(demo::Args),
+    /// List the compute devices that this program can use
+    Devices,
+    /// Try a device
+    #[command(name = PROBE_COMMAND, hide = true)]
+    ProbeDevice { name: String },
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, clap::Args)]
+struct DeviceArgs {
+    /// Compute device: auto, or a name that `synlabel devices` lists, with a number for the second of a kind (cuda:1)
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    device: String,
+}
+
+impl DeviceArgs {
+    fn choose(&self) -> Result<Chosen> {
+        let chosen = device::choose(&self.device)?;
+        if let Some(note) = &chosen.note {
+            eprintln!("note: {note}");
+        }
+        Ok(chosen)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PresetArg {
+    Paper,
+    Small,
+    Demo,
+}
+
+impl From<PresetArg> for Preset {
+    fn from(preset: PresetArg) -> Self {
+        match preset {
+            PresetArg::Paper => Self::Paper,
+            PresetArg::Small => Self::Small,
+            PresetArg::Demo => Self::Demo,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionArg {
+    F32,
+    Bf16,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// Refuses a precision that a device does not have.
+fn check_precision(precision: Precision, device: &Chosen) -> Result<()> {
+    anyhow::ensure!(
+        precision == Precision::F32 || !device.is_cpu(),
+        "mixed precision (bf16) is for graphics cards; on the CPU it would only be slower: leave --precision out"
+    );
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DomainArg {
+    Labelled,
+    Target,
+}
+
+impl From<DomainArg> for Domain {
+    fn from(domain: DomainArg) -> Self {
+        match domain {
+            DomainArg::Labelled => Self::Labelled,
+            DomainArg::Target => Self::Target,
+        }
+    }
+}
+
+/// Parses the command line and runs the command.
+pub fn run() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Train(args) => args.run(),
+        Command::Translate(args) => args.run(),
+        Command::Evaluate(args) => args.run(),
+        Command::Import(args) => args.run(),
+        Command::Verify(args) => args.run(),
+        Command::Demo(args) => args.run(),
+        Command::Devices => devices::run(),
+        Command::ProbeDevice { name } => {
+            Ok(if device::probe(&name)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+/// Tells which files were left out, each with its reason.
+fn report_skipped(skipped: &[Skipped]) {
+    if skipped.is_empty() {
+        return;
+    }
+    eprintln!("left out {} file{}:", skipped.len(), if skipped.len() == 1 { "" } else { "s" });
+    for Skipped { path, reason } in skipped {
+        eprintln!("  {}: {reason}", path.display());
+    }
+}
+
+/// The file name of a path for messages.
+fn file_name(path: &std::path::Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+

@@ -1,0 +1,269 @@
+//! `synlabel train`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use synlabel::config::TrainConfig;
+use synlabel::dataset::Skipped;
+use synlabel::domain::{Domain, Pair};
+use synlabel::run::RunFolder;
+use synlabel::syndiff::TERM_NAMES;
+use synlabel::training::{self, Ending, Event, Start};
+
+use super::{DeviceArgs, PrecisionArg, PresetArg, check_precision, report_skipped};
+
+/// Train a translator between the look of the labelled images and the look of the target images.
+///
+/// The images are unpaired: the two folders need not show the same things. Settings come from the preset, then from
+/// --config, then from the options here; what results is saved as RUN/config.toml before the first step. Ctrl-C saves
+/// and ends; --resume goes on as if never stopped.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of the images that have masks (sub-folders are searched; masks are not read here)
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    labelled: Option<PathBuf>,
+    /// Folder of the images in the look that nobody has annotated
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    target: Option<PathBuf>,
+    /// Folder to make for the run
+    #[arg(short, long, value_name = "RUN")]
+    output: PathBuf,
+    /// Go on with the run in the folder
+    #[arg(long)]
+    resume: bool,
+    /// Settings to start from: paper (graphics card), small (a night on a CPU), demo (minutes)
+    #[arg(long, value_enum, default_value = "small")]
+    preset: PresetArg,
+    /// TOML file of settings over the preset, in the form of a run's config.toml; it may hold a few lines only
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    overrides: Overrides,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Options over the settings of preset and file.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Settings")]
+struct Overrides {
+    /// Micrometres per pixel of the labelled images [default: from BIDS sidecars or TIFF tags]
+    #[arg(long, value_name = "UM")]
+    labelled_pixel_size_um: Option<f64>,
+    /// Micrometres per pixel of the target images [default: from BIDS sidecars or TIFF tags]
+    #[arg(long, value_name = "UM")]
+    target_pixel_size_um: Option<f64>,
+    /// Micrometres per pixel to work at [default: the coarser of the two]
+    #[arg(long, value_name = "UM")]
+    pixel_size_um: Option<f64>,
+    /// Passes over the data
+    #[arg(long)]
+    epochs: Option<u64>,
+    /// Iterations in an epoch; 0 for all images once
+    #[arg(long)]
+    iterations_per_epoch: Option<u64>,
+    /// Crops of each domain in an iteration
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Side of the crops in pixels at the working resolution
+    #[arg(long, value_name = "PX")]
+    crop: Option<usize>,
+    /// Seed of all random numbers
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Precision of products; bf16 is for graphics cards
+    #[arg(long, value_enum)]
+    precision: Option<PrecisionArg>,
+}
+
+impl Overrides {
+    fn apply(&self, config: &mut TrainConfig) {
+        fn set<T: Copy>(place: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *place = value;
+            }
+        }
+        set(&mut config.data.labelled.pixel_size_um, self.labelled_pixel_size_um);
+        set(&mut config.data.target.pixel_size_um, self.target_pixel_size_um);
+        set(&mut config.pixel_size_um, self.pixel_size_um);
+        set(&mut config.epochs, self.epochs);
+        set(&mut config.iterations_per_epoch, self.iterations_per_epoch);
+        set(&mut config.batch, self.batch);
+        set(&mut config.networks.crop, self.crop);
+        set(&mut config.seed, self.seed);
+        set(&mut config.precision, self.precision.map(Into::into));
+    }
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode> {
+        let start = if self.resume { self.resumed()? } else { Start::New(Box::new(self.resolved(TrainConfig::preset(self.preset.into()))?)) };
+        let device = self.device.choose()?;
+        let precision = match &start {
+            Start::New(config) => config.precision,
+            Start::Resume => RunFolder::open(&self.output)?.config().precision,
+        };
+        check_precision(precision, &device)?;
+        let ending = train_with_progress(&self.output, start, &device.device)?;
+        match ending {
+            Ending::Finished => println!("done: {} (look at panels/ and curves.png)", self.output.display()),
+            Ending::Stopped => println!(
+                "stopped and saved; go on with: synlabel train --resume -o {}",
+                self.output.display()
+            ),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The settings that file and options make of `base`.
+    fn resolved(&self, base: TrainConfig) -> Result<TrainConfig> {
+        let mut config = match &self.config {
+            Some(path) => base.with_file(path)?,
+            None => base,
+        };
+        self.overrides.apply(&mut config);
+        for (domain, dir) in [(Domain::Labelled, &self.labelled), (Domain::Target, &self.target)] {
+            let data = match domain {
+                Domain::Labelled => &mut config.data.labelled,
+                Domain::Target => &mut config.data.target,
+            };
+            if let Some(dir) = dir {
+                data.dir = dir.canonicalize().unwrap_or_else(|_| dir.clone());
+            }
+        }
+        Ok(config)
+    }
+
+    /// Going on needs no options; options that say something else than the run's settings are refused.
+    fn resumed(&self) -> Result<Start> {
+        let run = RunFolder::open(&self.output)?;
+        let asked = self.resolved(run.config().clone())?;
+        if asked != *run.config() {
+            bail!(
+                "cannot resume {} with other settings than it was begun with:\n{}\nleave these options out, or start a \
+                 new run in another folder",
+                self.output.display(),
+                differences(run.config(), &asked)?
+            );
+        }
+        Ok(Start::Resume)
+    }
+}
+
+/// The lines in which two settings differ.
+fn differences(run: &TrainConfig, asked: &TrainConfig) -> Result<String> {
+    let (run, asked) = (run.to_toml()?, asked.to_toml()?);
+    let lines = run.lines().zip(asked.lines()).filter(|(a, b)| a != b);
+    Ok(lines.map(|(a, b)| format!("  run: {a}   asked: {b}")).collect::<Vec<_>>().join("\n"))
+}
+
+/// Trains with a progress bar; Ctrl-C saves and stops, a second one ends at once.
+pub fn train_with_progress(root: &Path, start: Start, device: &burn::tensor::Device) -> Result<Ending> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    // A second handler in one process (the demo trains once) would be refused; the first one is enough.
+    let _ = ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this iteration and saving; press Ctrl-C again to end at once");
+    });
+    let mut display = Display::default();
+    let ending = training::train(root, start, device, &stop, &mut |event| display.show(event));
+    display.bar.finish_and_clear();
+    report_skipped(&display.skipped);
+    ending.with_context(|| format!("training in {}", root.display()))
+}
+
+/// The progress bar on a terminal, plain lines elsewhere.
+struct Display {
+    bar: ProgressBar,
+    skipped: Vec<Skipped>,
+}
+
+impl Default for Display {
+    fn default() -> Self {
+        Self { bar: ProgressBar::hidden(), skipped: Vec::new() }
+    }
+}
+
+impl Display {
+    fn show(&mut self, event: Event<'_>) {
+        match event {
+            Event::Started { train, validation, pixel_size_um, iterations } => {
+                self.started(train, validation, pixel_size_um, iterations);
+            }
+            Event::Note(note) => self.line(format!("note: {note}")),
+            Event::Skipped { path, reason } => {
+                self.line(format!("warning: left out {}: {reason}", path.display()));
+                self.skipped.push(Skipped { path: path.to_path_buf(), reason: reason.to_string() });
+            }
+            Event::Step { step, losses, seconds } => {
+                self.bar.set_position(step);
+                self.bar.set_message(format!("{seconds:.1} s/it  {}", main_losses(losses)));
+            }
+            Event::Epoch { epoch, score, best } => self.line(format!(
+                "epoch {epoch:4}  there-and-back SSIM {:.3} / {:.3}  distance to the real look {:.2} / {:.2} (untranslated \
+                 {:.2} / {:.2})  score {:.3}{}",
+                score.fidelity.labelled.ssim,
+                score.fidelity.target.ssim,
+                score.distance.labelled,
+                score.distance.target,
+                score.untranslated.labelled,
+                score.untranslated.target,
+                score.score,
+                if best { "  best so far" } else { "" }
+            )),
+        }
+    }
+
+    fn started(
+        &mut self,
+        train: Pair<usize>,
+        validation: Pair<usize>,
+        pixel_size_um: Option<f64>,
+        (all, done): (u64, u64),
+    ) {
+        for domain in Domain::BOTH {
+            eprintln!(
+                "{}: {} images to learn from, {} to validate on",
+                domain.name(),
+                train.of(domain),
+                validation.of(domain)
+            );
+        }
+        if let Some(size) = pixel_size_um {
+            eprintln!("working at {size} um per pixel");
+        }
+        let style = "{bar:30} {pos}/{len}  {eta} left  {msg}";
+        let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+        self.bar = ProgressBar::with_draw_target(Some(all), ProgressDrawTarget::stderr()).with_style(style);
+        self.bar.set_position(done);
+        self.bar.reset_eta();
+    }
+
+    /// A line above the bar, or a plain one where there is no terminal.
+    fn line(&self, line: String) {
+        if self.bar.is_hidden() {
+            eprintln!("{line}");
+        } else {
+            self.bar.println(line);
+        }
+    }
+}
+
+/// The losses that tell most, in few letters.
+fn main_losses(losses: &[f64; TERM_NAMES.len()]) -> String {
+    ["cycle", "reconstruction", "adversarial", "patch_adversarial"]
+        .iter()
+        .filter_map(|name| {
+            let place = TERM_NAMES.iter().position(|term| term == name)?;
+            Some(format!("{} {:.2}", name.replace('_', " "), losses[place]))
+        })
+        .collect::<Vec<_>>()
+        .join("  ")
+}
