@@ -147,7 +147,9 @@ impl TrainConfig {
         let refuse = |error: String| Error::Config(format!("cannot use the settings in {}: {error}", path.display()));
         let over: Table = text.parse().map_err(|error: toml::de::Error| refuse(error.to_string()))?;
         let base = match over.get("preset").cloned() {
-            Some(preset) => Self::preset(preset.try_into().map_err(|error: toml::de::Error| refuse(error.to_string()))?),
+            Some(preset) => {
+                Self::preset(preset.try_into().map_err(|error: toml::de::Error| refuse(error.to_string()))?)
+            }
             None => self,
         };
         let mut table = Table::try_from(&base).map_err(|error| refuse(error.to_string()))?;

@@ -56,19 +56,26 @@ pub fn choose(name: &str) -> Result<Chosen> {
     if name != "auto" {
         let device = open(name)?;
         if name != "cpu" && !works(name) {
-            return Err(Error::Device { name: name.into(), reason: "it does not answer; see `synlabel devices`".into() });
+            return Err(Error::Device {
+                name: name.into(),
+                reason: "it does not answer; see `synlabel devices`".into(),
+            });
         }
         return Ok(Chosen { device, name: name.into(), note: None });
     }
     let mut silent = Vec::new();
     for kind in kinds() {
         if kind.name == "cpu" || works(kind.name) {
-            let note = (!silent.is_empty()).then(|| format!("no answer from {}; using {}", silent.join(", "), kind.name));
+            let note =
+                (!silent.is_empty()).then(|| format!("no answer from {}; using {}", silent.join(", "), kind.name));
             return Ok(Chosen { device: open(kind.name)?, name: kind.name.into(), note });
         }
         silent.push(kind.name);
     }
-    Err(Error::Device { name: name.into(), reason: "no device answers; build with the feature flex for the CPU".into() })
+    Err(Error::Device {
+        name: name.into(),
+        reason: "no device answers; build with the feature flex for the CPU".into(),
+    })
 }
 
 /// Whether a device computes 1 + 1, found out in a process of its own.

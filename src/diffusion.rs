@@ -72,12 +72,10 @@ impl ScheduleConfig {
             )));
         }
         let steps = self.steps as f64;
-        let alpha_bars: Vec<f64> = (0..=self.steps)
-            .map(|i| 1.0 - self.variance(i as f64 / steps * (1.0 - FIRST_TIME) + FIRST_TIME))
-            .collect();
-        let betas: Vec<f64> = std::iter::once(FIRST_BETA)
-            .chain(alpha_bars.windows(2).map(|pair| 1.0 - pair[1] / pair[0]))
-            .collect();
+        let alpha_bars: Vec<f64> =
+            (0..=self.steps).map(|i| 1.0 - self.variance(i as f64 / steps * (1.0 - FIRST_TIME) + FIRST_TIME)).collect();
+        let betas: Vec<f64> =
+            std::iter::once(FIRST_BETA).chain(alpha_bars.windows(2).map(|pair| 1.0 - pair[1] / pair[0])).collect();
         Ok(Schedule::from_betas(&betas))
     }
 }
@@ -143,7 +141,13 @@ impl Schedule {
     /// # Shapes
     /// - clean, noise, next_noise, outputs: `[batch, 1, height, width]`
     /// - t: one step in 0..T for each sample
-    pub fn pair(&self, clean: Tensor<4>, t: &[usize], noise: Tensor<4>, next_noise: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+    pub fn pair(
+        &self,
+        clean: Tensor<4>,
+        t: &[usize],
+        noise: Tensor<4>,
+        next_noise: Tensor<4>,
+    ) -> (Tensor<4>, Tensor<4>) {
         let at = |table: &[f32]| per_sample(table, t, &noise);
         let x_t = clean * at(&self.signal) + noise.clone() * at(&self.noise);
         let x_next = x_t.clone() * at(&self.next_signal) + next_noise * at(&self.next_noise);
@@ -156,7 +160,9 @@ impl Schedule {
     /// As [`pair`](Self::pair).
     pub fn posterior(&self, clean: Tensor<4>, noisy: Tensor<4>, t: &[usize], noise: Tensor<4>) -> Tensor<4> {
         let at = |table: &[f32]| per_sample(table, t, &noise);
-        clean * at(&self.posterior_clean) + noisy * at(&self.posterior_noisy) + noise.clone() * at(&self.posterior_deviation)
+        clean * at(&self.posterior_clean)
+            + noisy * at(&self.posterior_noisy)
+            + noise.clone() * at(&self.posterior_deviation)
     }
 
     /// The reverse walk from pure noise: for t = T−1..0, estimate x_0 and sample the posterior.
@@ -194,8 +200,7 @@ mod tests {
     use burn::tensor::{Device, TensorData};
 
     fn both() -> [Schedule; 2] {
-        let geometric =
-            ScheduleConfig { growth: VarianceGrowth::Geometric, beta_min: 0.01, beta_max: 0.99, steps: 4 };
+        let geometric = ScheduleConfig { growth: VarianceGrowth::Geometric, beta_min: 0.01, beta_max: 0.99, steps: 4 };
         [ScheduleConfig::default().init().unwrap(), geometric.init().unwrap()]
     }
 

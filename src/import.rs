@@ -64,7 +64,10 @@ pub fn import(root: &Path, import: &Import) -> Result<RunFolder> {
             Some(path) => {
                 let tensors: HostTensors = read_pytorch(path)?;
                 published::load(network, tensors).map_err(|reason| {
-                    Error::weights(path, format!("it is of a network with other options: {reason}; give them with --config"))
+                    Error::weights(
+                        path,
+                        format!("it is of a network with other options: {reason}; give them with --config"),
+                    )
                 })
             }
         }

@@ -1,6 +1,5 @@
 //! synlabel turns masks in one microscopy modality into masks in another.
 
-pub mod batch;
 pub mod config;
 pub mod dataset;
 pub mod demo;
@@ -13,7 +12,6 @@ pub mod figures;
 pub mod files;
 pub mod imaging;
 pub mod import;
-pub mod journal;
 pub mod losses;
 pub mod metrics;
 pub mod nn;
@@ -25,6 +23,7 @@ pub mod set_distance;
 pub mod syndiff;
 pub mod table;
 pub mod tensorboard;
+pub mod tensors;
 pub mod tiles;
 pub mod training;
 pub mod validation;

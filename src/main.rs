@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+#[allow(clippy::print_stdout, clippy::print_stderr, reason = "the terminal is where the commands speak")]
 mod cli;
 
 fn main() -> ExitCode {

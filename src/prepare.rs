@@ -107,7 +107,8 @@ pub fn to_working_size(plane: &Plane, pixel_size_um: Option<f64>, working_um: Op
 /// The pixel size to work at: the given one, or the coarser of the two domains' medians, so that no detail is invented.
 fn working_pixel_size(config: &TrainConfig, images: &Pair<Vec<Image>>, notes: &mut Vec<String>) -> Result<Option<f64>> {
     let unknown = |domain: Domain| images.of(domain).iter().find(|image| image.case.pixel_size_um.is_none());
-    if let Some((domain, image)) = Domain::BOTH.iter().find_map(|domain| unknown(*domain).map(|image| (domain, image))) {
+    if let Some((domain, image)) = Domain::BOTH.iter().find_map(|domain| unknown(*domain).map(|image| (domain, image)))
+    {
         if config.pixel_size_um > 0.0 {
             return Err(Error::dataset(
                 &config.data.of(*domain).dir,

@@ -123,8 +123,7 @@ mod tests {
     fn normals_have_mean_zero_variance_one_and_no_correlation_between_neighbours() {
         let stream = Stream::new(7).child("field");
         let side = 256;
-        let field: Vec<f64> =
-            (0..side * side).map(|i| stream.normal_at(i / side, i % side) as f64).collect();
+        let field: Vec<f64> = (0..side * side).map(|i| stream.normal_at(i / side, i % side) as f64).collect();
         let n = field.len() as f64;
         let mean = field.iter().sum::<f64>() / n;
         let variance = field.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;

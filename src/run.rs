@@ -293,7 +293,8 @@ fn save_module(module: impl Module, path: &Path) -> Result<()> {
 }
 
 fn load_module<M: Module>(module: M, path: &Path) -> Result<M> {
-    let refuse = |reason: String| Error::run(path, format!("it does not fit the run's settings or is damaged ({reason})"));
+    let refuse =
+        |reason: String| Error::run(path, format!("it does not fit the run's settings or is damaged ({reason})"));
     let record = ModuleRecord::load(path).map_err(|error| refuse(error.to_string()))?;
     module.try_load_record(record).map_err(|error| refuse(error.to_string()))
 }

@@ -49,7 +49,10 @@ pub fn read_pytorch(path: &Path) -> Result<HostTensors> {
         .iter()
         .map(|(name, tensor)| {
             if tensor.dtype() != DType::F32 {
-                return Err(refuse(format!("tensor {name} holds {:?}; only 32-bit floats are understood", tensor.dtype())));
+                return Err(refuse(format!(
+                    "tensor {name} holds {:?}; only 32-bit floats are understood",
+                    tensor.dtype()
+                )));
             }
             let bytes = tensor.read().map_err(Error::io("read", path))?;
             let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();

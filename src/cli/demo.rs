@@ -53,7 +53,8 @@ impl Args {
         let evaluation = evaluate(&translator, &planes_to_evaluate(), 0, |_| {});
         write_evaluation(&folder.evaluation(), &evaluation)?;
         println!("\nThere and back, and distance from the real look:\n{}", summary_table(&evaluation));
-        let mut table = Table::new(["direction", "SSIM to the truth", "untranslated", "L1 to the truth", "untranslated"]);
+        let mut table =
+            Table::new(["direction", "SSIM to the truth", "untranslated", "L1 to the truth", "untranslated"]);
         for domain in Domain::BOTH {
             let error = truth.of(domain);
             table.row([

@@ -125,7 +125,10 @@ impl TranslationArgs {
         let wanted = self.part.names(split);
         let seen = loaded.images.iter().filter(|image| split.train.contains(&image.case.name)).count();
         if self.part == Part::All && seen > 0 {
-            eprintln!("note: {seen} {} images have names that the run was trained on; --part test leaves them out", domain.name());
+            eprintln!(
+                "note: {seen} {} images have names that the run was trained on; --part test leaves them out",
+                domain.name()
+            );
         }
         let working = run.data().pixel_size_um;
         let planes: Vec<NamedPlane> = loaded

@@ -131,9 +131,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Verify(args) => args.run(),
         Command::Demo(args) => args.run(),
         Command::Devices => devices::run(),
-        Command::ProbeDevice { name } => {
-            Ok(if device::probe(&name)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
+        Command::ProbeDevice { name } => Ok(if device::probe(&name)? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
     }
 }
 
@@ -152,4 +150,3 @@ fn report_skipped(skipped: &[Skipped]) {
 fn file_name(path: &std::path::Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
-

@@ -101,7 +101,11 @@ impl Overrides {
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
-        let start = if self.resume { self.resumed()? } else { Start::New(Box::new(self.resolved(TrainConfig::preset(self.preset.into()))?)) };
+        let start = if self.resume {
+            self.resumed()?
+        } else {
+            Start::New(Box::new(self.resolved(TrainConfig::preset(self.preset.into()))?))
+        };
         let device = self.device.choose()?;
         let precision = match &start {
             Start::New(config) => config.precision,
@@ -111,10 +115,9 @@ impl Args {
         let ending = train_with_progress(&self.output, start, &device.device)?;
         match ending {
             Ending::Finished => println!("done: {} (look at panels/ and curves.png)", self.output.display()),
-            Ending::Stopped => println!(
-                "stopped and saved; go on with: synlabel train --resume -o {}",
-                self.output.display()
-            ),
+            Ending::Stopped => {
+                println!("stopped and saved; go on with: synlabel train --resume -o {}", self.output.display())
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -164,7 +164,9 @@ impl Args {
         let unknown = images.iter().filter(|image| image.case.pixel_size_um.is_none()).count();
         match fallback_pixel_size(model.run.config(), to.other()) {
             _ if unknown == 0 => {}
-            Some(size) => eprintln!("note: {unknown} images do not say their pixel size; taken as {size} um as in training"),
+            Some(size) => {
+                eprintln!("note: {unknown} images do not say their pixel size; taken as {size} um as in training")
+            }
             None => eprintln!(
                 "note: {unknown} images do not say their pixel size and are used as they are; the networks work at \
                  {working} um per pixel: give --pixel-size-um"

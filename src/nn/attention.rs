@@ -1,8 +1,8 @@
 //! Self-attention over all positions of a feature map (method §3.2).
 
 use burn::module::Module;
-use burn::tensor::activation::softmax;
 use burn::tensor::Tensor;
+use burn::tensor::activation::softmax;
 
 use super::layers::{GroupNorm, Init, Linear, Spread};
 

@@ -5,8 +5,8 @@
 use std::f64::consts::SQRT_2;
 
 use burn::module::Module;
-use burn::tensor::activation::leaky_relu;
 use burn::tensor::Tensor;
+use burn::tensor::activation::leaky_relu;
 use serde::{Deserialize, Serialize};
 
 use super::layers::{Conv, Init, Linear, Spread, sinusoidal_embedding};
@@ -152,8 +152,7 @@ impl TimeDiscriminator {
         x_next: Tensor<4>,
     ) -> (Tensor<1>, Tensor<1>) {
         let still = x_next.zeros_like();
-        let input =
-            Dual { value: Tensor::cat(vec![x_t, x_next], 1), tangent: Tensor::cat(vec![direction, still], 1) };
+        let input = Dual { value: Tensor::cat(vec![x_t, x_next], 1), tangent: Tensor::cat(vec![direction, still], 1) };
         let logits = self.run(input, step);
         (logits.value.squeeze_dim(1), logits.tangent.squeeze_dim(1))
     }

@@ -2,7 +2,7 @@
 //!
 //! Weights are drawn on the host from a [`Stream`], so that a seed gives the same network on every device.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::module::{conv_transpose2d, conv2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -87,9 +87,11 @@ impl Init {
         self.given(values, shape)
     }
 
-    /// A parameter with these values.
-    pub fn given<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
-        Param::from_data(TensorData::new(values, shape), &self.device)
+    /// A parameter with these values. Its identity is drawn as well: Burn's own is random, and two runs from one seed
+    /// would write different checkpoints.
+    pub fn given<const D: usize>(&mut self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
+        let (_, value, mapper) = Param::from_data(TensorData::new(values, shape), &self.device).consume();
+        Param::from_mapped_value(ParamId::from(self.stream.bits()), value, mapper)
     }
 
     /// A 2D convolution with bias 0.
@@ -128,7 +130,7 @@ impl Init {
     }
 
     /// A group norm with weight 1 and bias 0.
-    pub fn group_norm(&self, channels: usize) -> GroupNorm {
+    pub fn group_norm(&mut self, channels: usize) -> GroupNorm {
         GroupNorm {
             weight: self.given(vec![1.0; channels], [channels]),
             bias: self.given(vec![0.0; channels], [channels]),
@@ -331,4 +333,60 @@ pub fn sinusoidal_embedding(time: Tensor<1>, width: usize) -> Tensor<2> {
     let frequencies: Tensor<2> = constant(frequencies, [1, half], &time);
     let angle = time.unsqueeze_dim::<2>(1) * frequencies;
     Tensor::cat(vec![angle.clone().sin(), angle.cos()], 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::optim::GradientsParams;
+
+    fn difference(a: Tensor<4>, b: Tensor<4>) -> f32 {
+        ((a - b.clone()).square().sum().sqrt() / b.square().sum().sqrt()).into_scalar::<f32>()
+    }
+
+    #[test]
+    fn mixed_precision_stays_near_f32_and_keeps_f32_outside_the_products() {
+        let device = Device::flex();
+        let conv = |precision| Init::new(Stream::new(1), &device, precision).conv([3, 8], 3, Spread::FanAverage(1.0));
+        let (full, mixed) = (conv(Precision::F32).train(), conv(Precision::Bf16).train());
+        let values = Stream::new(2).normals(3 * 16 * 16);
+        let x = Tensor::<4>::from_data(TensorData::new(values, [1, 3, 16, 16]), &device);
+        let (y, y_mixed) = (full.forward(x.clone()), mixed.forward(x));
+        assert_eq!(y_mixed.dtype(), DType::F32);
+        let error = difference(y_mixed.clone().without_autodiff(), y.clone().without_autodiff());
+        // bf16 has 8 bits of mantissa; an error of zero would mean that nothing was lowered.
+        assert!(error > 1e-5 && error < 1e-2, "{error}");
+        let gradient = |y: Tensor<4>, conv: &Conv| {
+            let gradients = GradientsParams::from_grads(y.square().sum().backward(), conv);
+            gradients.get::<4>(conv.weight.id).expect("the output depends on the weight")
+        };
+        let (ours, theirs) = (gradient(y_mixed, &mixed), gradient(y, &full));
+        assert_eq!(ours.dtype(), DType::F32);
+        assert!(difference(ours, theirs) < 2e-2);
+    }
+
+    #[test]
+    fn norms_give_mean_zero_and_variance_one_in_each_group() {
+        let device = Device::flex();
+        let values: Vec<f32> = Stream::new(3).normals(2 * 8 * 6 * 6).iter().map(|v| 3.0 * v + 5.0).collect();
+        let x = Tensor::<4>::from_data(TensorData::new(values, [2, 8, 6, 6]), &device);
+        // min(8/4, 32) = 2 groups of 4 channels.
+        for (normed, groups) in [(normalise_groups(x.clone()), 2), (instance_norm(x), 8)] {
+            let (variance, mean) = normed.reshape([2 * groups, 8 / groups * 36]).var_mean_bias(1);
+            assert!(mean.abs().max().into_scalar::<f32>() < 1e-5);
+            assert!((variance - 1.0).abs().max().into_scalar::<f32>() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn initial_weights_keep_to_their_spread() {
+        let mut init = Init::new(Stream::new(4), &Device::flex(), Precision::F32);
+        let largest = |weight: &Param<Tensor<2>>| weight.val().abs().max().into_scalar::<f32>();
+        // √(3·1/((100 + 20)/2)) and √(3/20); a scale of 0 means nearly zero.
+        let average = largest(&init.linear(100, 20, Spread::FanAverage(1.0)).weight);
+        assert!(average <= 0.2237 && average > 0.21, "{average}");
+        let out = largest(&init.linear(100, 20, Spread::FanOut(1.0)).weight);
+        assert!(out <= 0.3873 && out > 0.37, "{out}");
+        assert!(largest(&init.linear(100, 20, Spread::FanOut(0.0)).weight) < 1e-5);
+    }
 }

@@ -64,11 +64,7 @@ pub fn parameters(network: &impl Module) -> Vec<Parameter> {
             self.containers.pop();
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.found.push(Parameter {
-                path: self.path.join("."),
-                containers: self.containers.clone(),
-                id: param.id,
-            });
+            self.found.push(Parameter { path: self.path.join("."), containers: self.containers.clone(), id: param.id });
         }
     }
     let mut collector = Collector::default();

@@ -88,16 +88,12 @@ fn along_both_axes(x: Tensor<4>, matrix: impl Fn(usize) -> Banded) -> Tensor<4> 
     let [batch, channels, height, width] = x.dims();
     let (rows, columns) = (matrix(height), matrix(width));
     let (from_left, from_right) = (rows.to_tensor(&x), columns.to_tensor(&x).transpose());
-    let across = x
-        .reshape([batch * channels * height, width])
-        .matmul(from_right)
-        .reshape([batch * channels, height, columns.outputs]);
-    from_left.unsqueeze::<3>().matmul(across).reshape([
-        batch,
-        channels,
-        rows.outputs,
+    let across = x.reshape([batch * channels * height, width]).matmul(from_right).reshape([
+        batch * channels,
+        height,
         columns.outputs,
-    ])
+    ]);
+    from_left.unsqueeze::<3>().matmul(across).reshape([batch, channels, rows.outputs, columns.outputs])
 }
 
 #[cfg(test)]

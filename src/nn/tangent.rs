@@ -104,10 +104,7 @@ impl Signal for Dual<4> {
     fn with_minibatch_deviation(self) -> Self {
         let (deviation, change) = minibatch_deviation(&self.value, Some(&self.tangent));
         let change = change.expect("a tangent in gives a tangent out");
-        Self {
-            value: Tensor::cat(vec![self.value, deviation], 1),
-            tangent: Tensor::cat(vec![self.tangent, change], 1),
-        }
+        Self { value: Tensor::cat(vec![self.value, deviation], 1), tangent: Tensor::cat(vec![self.tangent, change], 1) }
     }
     fn sum_pixels(self) -> Dual<2> {
         Dual { value: self.value.sum_pixels(), tangent: self.tangent.sum_pixels() }
@@ -145,9 +142,11 @@ fn minibatch_deviation(x: &Tensor<4>, tangent: Option<&Tensor<4>>) -> (Tensor<4>
     };
     // One value for each group position, tiled to one channel.
     let tile = |values: Tensor<3>| {
-        values.mean_dim(2).reshape([1, positions, 1, 1]).repeat(&[group, 1, height, width]).reshape([
-            batch, 1, height, width,
-        ])
+        values
+            .mean_dim(2)
+            .reshape([1, positions, 1, 1])
+            .repeat(&[group, 1, height, width])
+            .reshape([batch, 1, height, width])
     };
     let x = centred(x);
     let deviation = (x.clone().square().mean_dim(0) + 1e-8).sqrt();
@@ -167,8 +166,6 @@ mod tests {
         let x = Tensor::<4>::from_data(TensorData::new(values, [8, 1, 1, 1]), &Device::flex());
         let (deviation, _) = minibatch_deviation(&x, None);
         let expected: Vec<f32> = [1.0, 1e-4].repeat(4);
-        deviation
-            .into_data()
-            .assert_approx_eq::<f32>(&TensorData::new(expected, [8, 1, 1, 1]), Default::default());
+        deviation.into_data().assert_approx_eq::<f32>(&TensorData::new(expected, [8, 1, 1, 1]), Default::default());
     }
 }

@@ -50,8 +50,12 @@ impl SynDiffConfig {
         self.generator.check(self.crop)?;
         self.schedule.init()?;
         let refuse = |sentence: String| Err(Error::Config(sentence));
-        let widths =
-            [self.translator.width, self.time_discriminator.width, self.patch_discriminator.width, self.translator.blocks];
+        let widths = [
+            self.translator.width,
+            self.time_discriminator.width,
+            self.patch_discriminator.width,
+            self.translator.blocks,
+        ];
         if widths.contains(&0) || self.time_discriminator.time_dim < 4 {
             return refuse("no network can have a width or block count of 0, or a time_dim below 4".into());
         }

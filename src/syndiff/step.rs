@@ -181,7 +181,10 @@ impl StepState {
                 sums.report("r1", losses::r1(gradient, context.options.r1_gamma));
                 sums.learn(losses::r1_surrogate(change, context.options.r1_gamma));
             } else {
-                sums.add("time_real", losses::real(judge.forward(pair.x_t.clone(), pair.time.clone(), pair.x_next.clone())));
+                sums.add(
+                    "time_real",
+                    losses::real(judge.forward(pair.x_t.clone(), pair.time.clone(), pair.x_next.clone())),
+                );
                 sums.report("r1", constant(vec![0.0], [1], &pair.x_t));
             }
             let source = estimates.of(domain.other()).clone();
@@ -257,8 +260,7 @@ impl StepContext {
     }
 
     fn noisy_pair(&self, clean: &Tensor<4>, draws: &DomainDraws) -> NoisyPair {
-        let (x_t, x_next) =
-            self.schedule.pair(clean.clone(), &draws.t, draws.noise.clone(), draws.next_noise.clone());
+        let (x_t, x_next) = self.schedule.pair(clean.clone(), &draws.t, draws.noise.clone(), draws.next_noise.clone());
         let time = times(&draws.t, |t| t as f32, clean);
         NoisyPair { x_t, x_next, time }
     }
@@ -273,8 +275,7 @@ impl StepContext {
         draws: &DomainDraws,
     ) -> (Tensor<4>, Tensor<4>) {
         let time = times(&draws.t, |t| self.embedding.time_of_step(t), &source);
-        let clean =
-            makers.diffusive_to(domain).forward(pair.x_next.clone(), source, time, draws.latent.clone());
+        let clean = makers.diffusive_to(domain).forward(pair.x_next.clone(), source, time, draws.latent.clone());
         let sample =
             self.schedule.posterior(clean.clone(), pair.x_next.clone(), &draws.t, draws.posterior_noise.clone());
         (clean, sample)

@@ -3,12 +3,12 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::networks::{Generators, SynDiffConfig};
-use crate::batch::{to_planes, to_tensor};
 use crate::diffusion::Schedule;
 use crate::domain::Domain;
 use crate::error::Result;
 use crate::imaging::Plane;
 use crate::random::Stream;
+use crate::tensors::{to_planes, to_tensor};
 use crate::tiles::{Blender, Tile, TileGrid, cut};
 
 /// Tiles that go through the networks together.
@@ -51,11 +51,7 @@ impl ImageTranslator {
 
     /// Translates crops of one size that have nothing to do with one another; crop i draws the noise of child i.
     pub fn translate_crops(&self, crops: &[Plane], to: Domain, noise: &Stream) -> Vec<Plane> {
-        crops
-            .iter()
-            .enumerate()
-            .map(|(i, crop)| self.translate(crop, to, &noise.child(i as u64)))
-            .collect()
+        crops.iter().enumerate().map(|(i, crop)| self.translate(crop, to, &noise.child(i as u64))).collect()
     }
 
     /// The reverse walk of the diffusion with the image itself as source (in training, the source is an estimate).
@@ -130,10 +126,7 @@ mod tests {
     #[test]
     fn translations_of_smooth_images_have_no_step_at_tile_borders() {
         let translator = tiny();
-        for image in [
-            Plane::from_fn(90, 100, |_, _| 0.5),
-            Plane::from_fn(90, 100, |y, x| (y + 2 * x) as f32 / 300.0),
-        ] {
+        for image in [Plane::from_fn(90, 100, |_, _| 0.5), Plane::from_fn(90, 100, |y, x| (y + 2 * x) as f32 / 300.0)] {
             let translated = translator.translate(&image, Domain::Target, &Stream::new(3));
             let (at_border, elsewhere) = largest_step_at_borders_and_elsewhere(&translated);
             assert!(elsewhere > 0.0, "a translation that is flat shows nothing");

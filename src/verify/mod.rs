@@ -135,7 +135,10 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
         let report = file(&path, &Device::flex()).unwrap();
         for check in &report.checks {
-            println!("{name}: {} {:.2e} (allowed {:.0e}) in {}", check.what, check.error, check.tolerance, check.tensor);
+            println!(
+                "{name}: {} {:.2e} (allowed {:.0e}) in {}",
+                check.what, check.error, check.tolerance, check.tensor
+            );
         }
         assert!(!report.checks.is_empty());
         assert!(report.passes(), "{report:?}");

@@ -86,10 +86,7 @@ fn image_network<N: Published>(
     ours.insert("x".into(), to_host(x_gradient));
     let mut worst = Worst::default();
     compare_gradients(&ours, &golden.under("grad."), "grad.", ROUNDING_FLOOR, &mut worst);
-    Ok(vec![
-        Check::new("outputs", outputs, OUTPUT_TOLERANCE),
-        Check::new("gradients", worst, GRADIENT_TOLERANCE),
-    ])
+    Ok(vec![Check::new("outputs", outputs, OUTPUT_TOLERANCE), Check::new("gradients", worst, GRADIENT_TOLERANCE)])
 }
 
 pub fn diffusive_generator(golden: &Golden, device: &Device) -> Outcome<Vec<Check>> {
@@ -104,7 +101,11 @@ pub fn diffusive_generator(golden: &Golden, device: &Device) -> Outcome<Vec<Chec
 }
 
 /// The relative error of a generator's output for the inputs of a golden file.
-pub fn generator_output_error(golden: &Golden, network: &crate::nn::DiffusiveGenerator, device: &Device) -> Outcome<f64> {
+pub fn generator_output_error(
+    golden: &Golden,
+    network: &crate::nn::DiffusiveGenerator,
+    device: &Device,
+) -> Outcome<f64> {
     let time = golden.tensor::<1>("input.t", device)?;
     let latent = golden.tensor::<2>("input.z", device)?;
     let y = network.forward_raw(golden.tensor::<4>("input.x", device)?, time, latent);
@@ -147,16 +148,20 @@ pub fn time_discriminator(golden: &Golden, device: &Device, size: DiscriminatorS
     let penalty = losses::r1(input_gradient.clone(), 2.0);
     let mut outputs = Worst::default();
     outputs.compare("output.logits", &to_host(logits.without_autodiff()), golden.host("output.logits")?, 0.0);
-    outputs.compare("output.loss_real", &to_host(loss.clone().without_autodiff()), golden.host("output.loss_real")?, 0.0);
+    outputs.compare(
+        "output.loss_real",
+        &to_host(loss.clone().without_autodiff()),
+        golden.host("output.loss_real")?,
+        0.0,
+    );
     outputs.compare("output.r1", &to_host(penalty), golden.host("output.r1")?, 0.0);
 
     let mut gradients = Worst::default();
     gradients.compare("output.grad_x", &to_host(input_gradient.clone()), golden.host("output.grad_x")?, 0.0);
     let (_, change) = network.forward_dual(x, input_gradient, step, x_next);
     let surrogate = losses::r1_surrogate(change, options.r1_gamma);
-    let gradients_of = |loss: Tensor<1>| {
-        published::gradients(&network, &GradientsParams::from_grads(loss.backward(), &network))
-    };
+    let gradients_of =
+        |loss: Tensor<1>| published::gradients(&network, &GradientsParams::from_grads(loss.backward(), &network));
     compare_gradients(&gradients_of(loss), &golden.under("loss_grad."), "loss_grad.", ROUNDING_FLOOR, &mut gradients);
     let (ours, theirs) = (gradients_of(surrogate), golden.under("r1_grad."));
     let (mut whole, mut by_tensor) = (Worst::default(), Worst::default());

@@ -130,7 +130,9 @@ fn networks(
     let discriminators = Discriminators::new(config, &mut init);
     let generators = generators.clone().with(
         Pair::try_from_fn(|domain| published::load(generators.diffusive_to(domain).clone(), loaded(names(domain)[0])))?,
-        Pair::try_from_fn(|domain| published::load(generators.translator_to(domain).clone(), loaded(names(domain)[1])))?,
+        Pair::try_from_fn(|domain| {
+            published::load(generators.translator_to(domain).clone(), loaded(names(domain)[1]))
+        })?,
     );
     let discriminators = discriminators.clone().with(
         Pair::try_from_fn(|domain| published::load(discriminators.time(domain).clone(), loaded(names(domain)[2])))?,
@@ -159,13 +161,7 @@ fn names(domain: Domain) -> [&'static str; 4] {
     }
 }
 
-fn draws(
-    golden: &Golden,
-    iteration: usize,
-    half: &str,
-    device: &Device,
-    dtype: DType,
-) -> Outcome<Pair<DomainDraws>> {
+fn draws(golden: &Golden, iteration: usize, half: &str, device: &Device, dtype: DType) -> Outcome<Pair<DomainDraws>> {
     Pair::try_from_fn(|domain| {
         let number = if domain == Domain::Labelled { 1 } else { 2 };
         let prefix = format!("draw.{iteration}.{half}");
@@ -239,9 +235,8 @@ fn compare_network(
         }
         let missing = || format!("{network}.{name} is not in both states");
         let (before, ours) = (before.get(name).ok_or_else(missing)?, ours.get(name).ok_or_else(missing)?);
-        let change = |after: &HostTensor| -> Vec<f32> {
-            after.values.iter().zip(&before.values).map(|(a, b)| a - b).collect()
-        };
+        let change =
+            |after: &HostTensor| -> Vec<f32> { after.values.iter().zip(&before.values).map(|(a, b)| a - b).collect() };
         worst.take(&format!("{network}.{name}"), relative_error(&change(ours), &change(theirs), 0.0));
     }
     Ok(())

@@ -1,18 +1,21 @@
 //! The training loop: iterations, epochs, validation, checkpoints. Reports through [`Event`]s; prints nothing.
 
+mod batches;
+mod journal;
+
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Device;
 
-use crate::batch::{Batches, random_crop};
+use self::batches::{Batches, random_crop};
+use self::journal::Journal;
 use crate::config::TrainConfig;
 use crate::domain::{Domain, Pair};
 use crate::error::{Error, Result};
 use crate::imaging::Plane;
-use crate::journal::Journal;
 use crate::prepare::{Prepared, prepare};
 use crate::random::Stream;
 use crate::run::{Progress, RunData, RunFolder, Which};
@@ -110,11 +113,8 @@ pub fn train(
             (run, prepared, resumes)
         }
     };
-    let (state, progress) = if resumes {
-        run.load(device)?
-    } else {
-        (run.new_state(device), Progress::new(run.config().seed))
-    };
+    let (state, progress) =
+        if resumes { run.load(device)? } else { (run.new_state(device), Progress::new(run.config().seed)) };
     Trainer::new(&run, &prepared, state, progress, device)?.run(stop, on_event)
 }
 
@@ -152,8 +152,7 @@ impl<'a> Trainer<'a> {
         let batches =
             Batches::new(&prepared.train, config.seed, config.batch, networks.crop, config.iterations_per_epoch)
                 .with_draws(networks.generator.latent_dim, schedule.steps());
-        let context =
-            StepContext { schedule, embedding: networks.generator.embedding, options: config.step.clone() };
+        let context = StepContext { schedule, embedding: networks.generator.embedding, options: config.step.clone() };
         Ok(Self {
             validation: validation(config, prepared),
             journal: Journal::open(run.root(), &progress)?,
@@ -179,7 +178,11 @@ impl<'a> Trainer<'a> {
             self.step()?;
             self.progress.seconds = earlier + began.elapsed().as_secs_f64();
             let losses = self.recent_means();
-            on_event(Event::Step { step: self.progress.step, losses: &losses, seconds: step_began.elapsed().as_secs_f64() });
+            on_event(Event::Step {
+                step: self.progress.step,
+                losses: &losses,
+                seconds: step_began.elapsed().as_secs_f64(),
+            });
             if self.progress.step.is_multiple_of(self.batches.per_epoch()) {
                 let (score, best) = self.end_epoch()?;
                 on_event(Event::Epoch { epoch: self.progress.epoch, score: &score, best });
@@ -279,14 +282,8 @@ fn validation(config: &TrainConfig, prepared: &Prepared) -> Validation {
         crops_of(&planes, config.validation.crops, &stream.child(domain.name()))
     });
     let reference = Pair::from_fn(|domain: Domain| {
-        let planes: Vec<&Plane> =
-            prepared.train.of(domain).iter().chain(prepared.validation.of(domain)).collect();
+        let planes: Vec<&Plane> = prepared.train.of(domain).iter().chain(prepared.validation.of(domain)).collect();
         crops_of(&planes, config.validation.reference_crops, &stream.child("reference").child(domain.name()))
     });
     Validation::new(crops, &reference, config.seed)
-}
-
-/// The panel of an epoch.
-pub fn panel_path(root: &Path, epoch: u64) -> PathBuf {
-    root.join("panels").join(format!("epoch_{epoch:04}.png"))
 }

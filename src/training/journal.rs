@@ -10,7 +10,6 @@ use crate::files::{create_dir, write_atomically};
 use crate::run::Progress;
 use crate::syndiff::TERM_NAMES;
 use crate::tensorboard::EventWriter;
-use crate::training::panel_path;
 use crate::validation::{RoundTrip, ValidationScore};
 
 /// Samples of each direction in a panel.
@@ -32,8 +31,11 @@ impl Journal {
         let events = root.join("events");
         create_dir(&root.join("panels"))?;
         let rows = if progress.epoch == 0 { Vec::new() } else { read_rows(&root.join("metrics.csv"), progress.epoch)? };
-        let events =
-            if progress.step == 0 { EventWriter::create(&events)? } else { EventWriter::resume(&events, progress.step)? };
+        let events = if progress.step == 0 {
+            EventWriter::create(&events)?
+        } else {
+            EventWriter::resume(&events, progress.step)?
+        };
         Ok(Self { root: root.to_path_buf(), events, rows })
     }
 
@@ -153,4 +155,9 @@ fn panel_groups(trips: &Pair<Vec<RoundTrip>>) -> Vec<PanelGroup<'_>> {
                 .collect(),
         })
         .collect()
+}
+
+/// The picture of an epoch's samples.
+fn panel_path(root: &Path, epoch: u64) -> PathBuf {
+    root.join("panels").join(format!("epoch_{epoch:04}.png"))
 }
