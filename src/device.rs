@@ -28,7 +28,7 @@ pub fn kinds() -> Vec<Kind> {
         (cfg!(feature = "metal"), "metal", "Apple graphics"),
         (cfg!(feature = "vulkan"), "vulkan", "graphics cards through Vulkan"),
         (cfg!(feature = "wgpu"), "wgpu", "graphics cards through WebGPU"),
-        (cfg!(feature = "flex"), "cpu", "this computer's processor"),
+        (true, "cpu", "this computer's processor"),
     ];
     all.into_iter().filter(|(built, ..)| *built).map(|(_, name, description)| Kind { name, description }).collect()
 }
@@ -72,10 +72,7 @@ pub fn choose(name: &str) -> Result<Chosen> {
         }
         silent.push(kind.name);
     }
-    Err(Error::Device {
-        name: name.into(),
-        reason: "no device answers; build with the feature flex for the CPU".into(),
-    })
+    Err(Error::Device { name: name.into(), reason: "no device answers".into() })
 }
 
 /// Whether a device computes 1 + 1, found out in a process of its own.
@@ -117,7 +114,6 @@ fn open(name: &str) -> Result<Device> {
         "vulkan" => Device::vulkan(wgpu_kind(number)),
         #[cfg(feature = "wgpu")]
         "wgpu" => Device::wgpu(wgpu_kind(number)),
-        #[cfg(feature = "flex")]
         "cpu" if number.is_none() => Device::flex(),
         _ => return refuse("the processor has no number: give cpu".into()),
     })

@@ -1,9 +1,10 @@
 //! The command line.
 
-use std::process::ExitCode;
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the terminal is where the commands speak")]
 
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "the terminal is where the commands speak")]
 mod cli;
+
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match cli::run() {
