@@ -130,9 +130,9 @@ impl TrainConfig {
                 ..paper
             },
             Preset::Demo => Self {
-                epochs: 6,
+                epochs: 5,
                 batch: 4,
-                iterations_per_epoch: 40,
+                iterations_per_epoch: 32,
                 learning_rate: LearningRateConfig { generators: 1e-3, discriminators: 5e-4, last: 1e-4 },
                 step: StepOptions { ema_decay: 0.95, ..paper.step.clone() },
                 networks: narrow(32, 8, 12, 2),
