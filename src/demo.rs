@@ -115,7 +115,7 @@ pub fn compare_with_truth(translator: &ImageTranslator, folder: &DemoFolder) -> 
     let noise = Stream::new(0).child("demo");
     let translated = Pair::from_fn(|domain: Domain| {
         let sources: Vec<Plane> = twins.iter().map(|twin| twin.of(domain).clone()).collect();
-        translator.translate_crops(&sources, domain.other(), &noise.child(domain.name()))
+        translator.translate_each(&sources, domain.other(), &noise.child(domain.name()))
     });
     let groups: Vec<PanelGroup<'_>> = Domain::BOTH
         .iter()

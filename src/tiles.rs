@@ -75,6 +75,23 @@ pub fn cut(plane: &Plane, tile: &Tile) -> Plane {
     Plane::from_fn(tile.height, tile.width, |y, x| plane.get(fold(tile.top + y, plane.height()), columns[x]))
 }
 
+/// The plane with `margin` more pixels on each side, mirrored about its first and last rows and columns.
+pub fn surround(plane: &Plane, margin: usize) -> Plane {
+    let place = |i: usize, length: usize| fold(i.abs_diff(margin), length);
+    let columns: Vec<usize> = (0..plane.width() + 2 * margin).map(|x| place(x, plane.width())).collect();
+    Plane::from_fn(plane.height() + 2 * margin, columns.len(), |y, x| plane.get(place(y, plane.height()), columns[x]))
+}
+
+/// The plane without the outer `margin` pixels on each side: what [`surround`] added.
+///
+/// # Panics
+/// When nothing would be left.
+pub fn inner(plane: &Plane, margin: usize) -> Plane {
+    assert!(plane.height().min(plane.width()) > 2 * margin, "a margin of {margin} pixels leaves nothing of the plane");
+    let (height, width) = (plane.height() - 2 * margin, plane.width() - 2 * margin);
+    Plane::from_fn(height, width, |y, x| plane.get(y + margin, x + margin))
+}
+
 /// Puts tiles back together: each pixel is the weighted mean of the tiles that hold it.
 ///
 /// The weight of a tile is `w(y) w(x)` with `w(i) = sin^2(pi (i + 1/2) / (2 r))` on the first `r` pixels from an
@@ -224,6 +241,16 @@ mod tests {
         assert_eq!(starts(33, 16, 12), [0, 12, 17]);
         assert_eq!(starts(16, 16, 12), [0]);
         assert_eq!(starts(28, 16, 12), [0, 12]);
+    }
+
+    #[test]
+    fn surroundings_are_mirrored_and_come_off_again() {
+        let plane = Plane::new(1, 3, vec![0.1, 0.2, 0.3]);
+        assert_eq!(surround(&plane, 2).pixels()[..7], [0.3, 0.2, 0.1, 0.2, 0.3, 0.2, 0.1]);
+        for (height, width) in SIZES {
+            let plane = Plane::from_fn(height, width, |y, x| ((5 * y + 3 * x) % 7) as f32);
+            assert_eq!(inner(&surround(&plane, 9), 9), plane);
+        }
     }
 
     #[test]

@@ -109,8 +109,8 @@ impl Validation {
 
 /// Each plane of a domain translated there and back.
 pub fn round_trips(translator: &ImageTranslator, planes: &[Plane], from: Domain, noise: &Stream) -> Vec<RoundTrip> {
-    let there = translator.translate_crops(planes, from.other(), &noise.child("there"));
-    let back = translator.translate_crops(&there, from, &noise.child("back"));
+    let there = translator.translate_each(planes, from.other(), &noise.child("there"));
+    let back = translator.translate_each(&there, from, &noise.child("back"));
     let trips = planes.iter().zip(there).zip(back);
     trips.map(|((source, translation), back)| RoundTrip { source: source.clone(), translation, back }).collect()
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::imaging::Plane;
 use crate::random::Stream;
 use crate::tensors::{to_planes, to_tensor};
-use crate::tiles::{Blender, Tile, TileGrid, cut};
+use crate::tiles::{Blender, Tile, TileGrid, cut, inner, surround};
 
 /// Tiles that go through the networks together.
 const TILES_AT_ONCE: usize = 4;
@@ -35,8 +35,15 @@ impl ImageTranslator {
     /// The image in the look of `to`.
     ///
     /// Tiles overlap and are blended with a smooth window. The noise of a pixel comes from `noise` and the pixel's place
-    /// in the image, so tiles agree where they overlap and no seam shows.
+    /// in the image, so tiles agree where they overlap and no seam shows. The image is translated with mirrored
+    /// surroundings that are cut off again, since the networks pad with zeros and draw a frame where they do.
     pub fn translate(&self, image: &Plane, to: Domain, noise: &Stream) -> Plane {
+        let margin = self.tile / 4;
+        inner(&self.translate_bare(&surround(image, margin), to, noise), margin)
+    }
+
+    /// The same without surroundings.
+    fn translate_bare(&self, image: &Plane, to: Domain, noise: &Stream) -> Plane {
         let grid = TileGrid::new(image.height(), image.width(), self.tile, self.tile / 4, self.config.multiple());
         let mut blender = Blender::new(&grid);
         for tiles in grid.tiles().chunks(TILES_AT_ONCE) {
@@ -49,9 +56,19 @@ impl ImageTranslator {
         blender.finish()
     }
 
-    /// Translates crops of one size that have nothing to do with one another; crop i draws the noise of child i.
-    pub fn translate_crops(&self, crops: &[Plane], to: Domain, noise: &Stream) -> Vec<Plane> {
-        crops.iter().enumerate().map(|(i, crop)| self.translate(crop, to, &noise.child(i as u64))).collect()
+    /// Translates images that have nothing to do with one another; image i draws the noise of child i.
+    ///
+    /// A crop of exactly one tile, as training sees, gets no surroundings: scores of crops then compare like with like.
+    pub fn translate_each(&self, images: &[Plane], to: Domain, noise: &Stream) -> Vec<Plane> {
+        let translate = |(i, image): (usize, &Plane)| {
+            let noise = noise.child(i as u64);
+            if [image.height(), image.width()] == [self.tile; 2] {
+                self.translate_bare(image, to, &noise)
+            } else {
+                self.translate(image, to, &noise)
+            }
+        };
+        images.iter().enumerate().map(translate).collect()
     }
 
     /// The reverse walk of the diffusion with the image itself as source (in training, the source is an estimate).
@@ -114,8 +131,9 @@ mod tests {
         for y in 0..plane.height() {
             for x in 1..plane.width() {
                 let step = (plane.get(y, x) - plane.get(y, x - 1)).abs();
-                // Tiles of 32 px every 24 px begin and end here.
-                let border = x % 24 == 0 || (x >= 32 && (x - 32) % 24 == 0);
+                // Tiles of 32 px every 24 px begin and end here, counted from the start of the surroundings.
+                let place = x + 8;
+                let border = place % 24 == 0 || (place >= 32 && (place - 32) % 24 == 0);
                 let largest = if border { &mut at_border } else { &mut elsewhere };
                 *largest = largest.max(step);
             }
