@@ -1,11 +1,11 @@
 //! The replay of whole training iterations: every draw is given, every loss and the weights after are compared.
 
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{DType, Device, Tensor};
+use burn::module::Module;
+use burn::tensor::{DType, Device};
 use serde::Deserialize;
 
 use super::Check;
-use super::golden::{Golden, Outcome, Worst, relative_error};
+use super::golden::{Cast, Golden, Outcome, Worst, relative_error};
 use super::networks::any_init;
 use crate::diffusion::ScheduleConfig;
 use crate::domain::{Domain, Pair};
@@ -139,14 +139,6 @@ fn networks(
         Pair::try_from_fn(|domain| published::load(discriminators.patch(domain).clone(), loaded(names(domain)[3])))?,
     );
     Ok((generators.map(&mut Cast(dtype)), discriminators.map(&mut Cast(dtype))))
-}
-
-struct Cast(DType);
-
-impl ModuleMapper for Cast {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| tensor.cast(self.0))
-    }
 }
 
 /// The published names of a domain's diffusive generator, translator, time and patch discriminator.
