@@ -5,6 +5,7 @@
 //! missing. [`recover_dir`] sets this right for one folder.
 
 use crate::error::{Error, Result};
+use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -15,23 +16,63 @@ pub fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(Error::io("create the folder", path))
 }
 
-/// Writes a file through a temporary one beside it, which `write_to` fills and which then takes the place of `path`.
+/// Writes a file through a [`PendingFile`], which `write_to` fills. When `write_to` fails, `path` is as it was.
+pub fn write_atomically(path: &Path, write_to: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let file = PendingFile::new(path)?;
+    write_to(file.temporary())?;
+    file.complete()
+}
+
+/// A temporary file beside the one it is to become: either completed, or removed when dropped.
 ///
 /// The temporary name keeps the extension, since some encoders choose the format by it, and starts with a dot, so
-/// that nothing takes it for a finished file. When `write_to` fails, `path` is as it was.
-pub fn write_atomically(path: &Path, write_to: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| {
-        Error::Config(format!("cannot write to {}: this names no file; add a file name", path.display()))
-    })?;
-    let mut temporary_name = OsString::from(format!(".partial-{}-", std::process::id()));
-    temporary_name.push(name);
-    let temporary = path.with_file_name(temporary_name);
-    let outcome = write_to(&temporary).and_then(|()| flush_to_disk(&temporary)).and_then(|()| rename(&temporary, path));
-    if outcome.is_err() {
-        // The first error is the one worth reporting.
-        let _ = fs::remove_file(&temporary);
+/// that nothing takes it for a finished file.
+#[derive(Debug)]
+pub struct PendingFile {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl PendingFile {
+    /// The temporary file of `path`, which does not exist yet.
+    pub fn new(path: &Path) -> Result<Self> {
+        let name = path.file_name().ok_or_else(|| {
+            Error::Config(format!("cannot write to {}: this names no file; add a file name", path.display()))
+        })?;
+        let mut temporary_name = OsString::from(format!(".partial-{}-", std::process::id()));
+        temporary_name.push(name);
+        Ok(Self { temporary: path.with_file_name(temporary_name), path: path.to_path_buf() })
     }
-    outcome
+
+    /// The name to write to.
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// The name it will have.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts the file, written and closed, in the place of `path`.
+    pub fn complete(self) -> Result<()> {
+        flush_to_disk(&self.temporary)?;
+        rename(&self.temporary, &self.path)
+    }
+}
+
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        // After `complete` there is nothing to remove; else the error that led here is the one worth reporting.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Writes a value as readable JSON.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::Config(format!("cannot write {} ({error})", path.display())))?;
+    write_atomically(path, |path| fs::write(path, text + "\n").map_err(Error::io("write", path)))
 }
 
 /// The name under which a folder is filled before [`replace_dir`]: `NAME.partial` beside `NAME`.

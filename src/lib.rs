@@ -1,5 +1,6 @@
 //! synlabel turns masks in one microscopy modality into masks in another.
 
+pub mod checkpoint;
 pub mod config;
 pub mod dataset;
 pub mod demo;
@@ -12,6 +13,7 @@ pub mod figures;
 pub mod files;
 pub mod imaging;
 pub mod import;
+pub mod ledger;
 pub mod losses;
 pub mod metrics;
 pub mod nn;

@@ -16,14 +16,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use burn::store::ModuleRecord;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{self, load_module, load_optimiser, save_module, save_optimiser};
 use crate::config::{Preset, TrainConfig};
 use crate::domain::{Domain, Pair};
 use crate::error::{Error, Result};
-use crate::files::{create_dir, partial_dir, recover_dir, replace_dir, write_atomically};
+use crate::files::{create_dir, write_atomically, write_json};
 use crate::nn::{Init, Precision};
 use crate::prepare::SplitNames;
 use crate::random::Stream;
@@ -94,15 +94,6 @@ impl Progress {
     }
 }
 
-/// The description of a checkpoint, `checkpoint.json` in its folder.
-#[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
-    progress: Progress,
-    /// Names and sizes in bytes of the other files.
-    files: Vec<(String, u64)>,
-}
-
-const MANIFEST: &str = "checkpoint.json";
 const GENERATORS: &str = "generators.bpk";
 const AVERAGE: &str = "average.bpk";
 const DISCRIMINATORS: &str = "discriminators.bpk";
@@ -168,7 +159,7 @@ impl RunFolder {
 
     /// Saves everything that training needs to go on.
     pub fn save(&self, which: Which, state: &StepState, progress: &Progress) -> Result<()> {
-        self.write_checkpoint(which, progress, |folder| {
+        checkpoint::write(&self.folder(which), progress, |folder| {
             save_module(state.generators.valid(), &folder.join(GENERATORS))?;
             save_module(state.average.clone(), &folder.join(AVERAGE))?;
             save_module(state.discriminators.valid(), &folder.join(DISCRIMINATORS))?;
@@ -177,8 +168,7 @@ impl RunFolder {
                 (&state.discriminator_optimiser, DISCRIMINATOR_OPTIMISER),
             ];
             for (optimiser, name) in optimisers {
-                let path = folder.join(name);
-                optimiser.save(&path).map_err(|error| Error::run(&path, error.to_string()))?;
+                save_optimiser(optimiser, &folder.join(name))?;
             }
             Ok(())
         })
@@ -186,49 +176,23 @@ impl RunFolder {
 
     /// Saves generators for use only, as an import does.
     pub fn save_generators(&self, generators: &Generators, progress: &Progress) -> Result<()> {
-        self.write_checkpoint(Which::Best, progress, |folder| save_module(generators.clone(), &folder.join(AVERAGE)))
+        checkpoint::write(&self.folder(Which::Best), progress, |folder| {
+            save_module(generators.clone(), &folder.join(AVERAGE))
+        })
     }
 
-    fn write_checkpoint(
-        &self,
-        which: Which,
-        progress: &Progress,
-        write: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<()> {
-        let folder = self.root.join(which.name());
-        recover_dir(&folder)?;
-        let partial = partial_dir(&folder);
-        create_dir(&partial)?;
-        write(&partial)?;
-        let manifest = Manifest { progress: progress.clone(), files: file_sizes(&partial)? };
-        write_json(&partial.join(MANIFEST), &manifest)?;
-        replace_dir(&partial, &folder)
+    fn folder(&self, which: Which) -> PathBuf {
+        self.root.join(which.name())
     }
 
     /// How far the checkpoint had come; an error when it is missing or not whole.
     pub fn progress(&self, which: Which) -> Result<Progress> {
-        let folder = self.root.join(which.name());
-        recover_dir(&folder)?;
-        if !folder.is_dir() {
-            return Err(Error::run(&self.root, format!("it has no checkpoint \"{}\" yet", which.name())));
-        }
-        let manifest: Manifest = read_json(&folder.join(MANIFEST))?;
-        for (name, size) in &manifest.files {
-            let path = folder.join(name);
-            let found = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
-            if found != *size {
-                return Err(Error::run(
-                    &path,
-                    format!("it has {found} bytes where {size} were written; copy the checkpoint again or use another"),
-                ));
-            }
-        }
-        Ok(manifest.progress)
+        checkpoint::progress(&self.folder(which))
     }
 
     /// Whether there is such a checkpoint.
     pub fn has(&self, which: Which) -> bool {
-        self.root.join(which.name()).join(MANIFEST).is_file()
+        checkpoint::exists(&self.folder(which))
     }
 
     /// Refuses a direction for which the run has no trained generator.
@@ -246,22 +210,19 @@ impl RunFolder {
     pub fn load_generators(&self, which: Which, device: &Device) -> Result<(Generators, Progress)> {
         let progress = self.progress(which)?;
         let generators = Generators::new(&self.config.networks, &mut self.init(device));
-        let generators = load_module(generators, &self.root.join(which.name()).join(AVERAGE))?;
+        let generators = load_module(generators, &self.folder(which).join(AVERAGE))?;
         Ok((generators, progress))
     }
 
     /// Everything that training needs to go on.
     pub fn load(&self, device: &Device) -> Result<(StepState, Progress)> {
         let progress = self.progress(Which::Last)?;
-        let folder = self.root.join(Which::Last.name());
+        let folder = self.folder(Which::Last);
         let mut state = self.new_state(device);
         state.generators = load_module(state.generators.valid(), &folder.join(GENERATORS))?.train();
         state.average = load_module(state.average, &folder.join(AVERAGE))?;
         state.discriminators = load_module(state.discriminators.valid(), &folder.join(DISCRIMINATORS))?.train();
-        let load = |name: &str| {
-            let path = folder.join(name);
-            self.config.step.optimiser().load(&path).map_err(|error| Error::run(&path, error.to_string()))
-        };
+        let load = |name: &str| load_optimiser(self.config.step.optimiser(), &folder.join(name));
         state.generator_optimiser = load(GENERATOR_OPTIMISER)?;
         state.discriminator_optimiser = load(DISCRIMINATOR_OPTIMISER)?;
         state.step = progress.step;
@@ -286,35 +247,6 @@ impl RunFolder {
         self.config.precision = precision;
         self
     }
-}
-
-fn save_module(module: impl Module, path: &Path) -> Result<()> {
-    module.into_record().save(path).map_err(|error| Error::run(path, error.to_string()))
-}
-
-fn load_module<M: Module>(module: M, path: &Path) -> Result<M> {
-    let refuse =
-        |reason: String| Error::run(path, format!("it does not fit the run's settings or is damaged ({reason})"));
-    let record = ModuleRecord::load(path).map_err(|error| refuse(error.to_string()))?;
-    module.try_load_record(record).map_err(|error| refuse(error.to_string()))
-}
-
-fn file_sizes(folder: &Path) -> Result<Vec<(String, u64)>> {
-    let mut sizes = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
-        let entry = entry.map_err(Error::io("list", folder))?;
-        let size = entry.metadata().map_err(Error::io("read", entry.path()))?.len();
-        sizes.push((entry.file_name().to_string_lossy().into_owned(), size));
-    }
-    sizes.sort();
-    Ok(sizes)
-}
-
-/// Writes a value as readable JSON.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::Config(format!("cannot write {} ({error})", path.display())))?;
-    write_atomically(path, |path| fs::write(path, text + "\n").map_err(Error::io("write", path)))
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {

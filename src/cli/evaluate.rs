@@ -9,9 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use synlabel::dataset::{self, Skipped};
 use synlabel::domain::{Domain, Pair};
 use synlabel::evaluation::{Evaluation, NamedPlane, evaluate};
-use synlabel::files::{create_dir, write_atomically};
+use synlabel::files::{create_dir, write_atomically, write_json};
 use synlabel::prepare::{SplitNames, to_working_size};
-use synlabel::run::{RunFolder, write_json};
+use synlabel::run::RunFolder;
 use synlabel::table::{NO_VALUE, Table};
 
 use super::report_skipped;
