@@ -3,12 +3,16 @@
 //! Reads and writes 8- and 16-bit PNG and TIFF and resizes to another pixel size. A plane is always one channel in
 //! [0, 1], whatever the file held; pixel sizes are in micrometres. Normalisation of contrast is not done here.
 
+mod raster;
 mod read;
 mod resize;
+mod rows;
 mod write;
 
+pub use raster::{Histogram, Raster, RasterPicture, Sample, Samples, ScaledRaster, Window};
 pub use read::read;
 pub use resize::{rescale, resize};
+pub use rows::RowWriter;
 pub use write::{write, write_labels};
 
 /// Bits of a stored pixel.

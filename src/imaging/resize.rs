@@ -4,6 +4,7 @@ use super::Plane;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::F32;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use std::ops::Range;
 
 /// The plane with `height` rows and `width` columns, values kept in [0, 1].
 ///
@@ -16,9 +17,33 @@ use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 pub fn resize(plane: &Plane, height: usize, width: usize) -> Plane {
     assert!(height > 0 && width > 0, "a plane cannot be resized to {height} x {width}: there must be a pixel");
     assert!(!plane.pixels().is_empty(), "an empty plane cannot be resized");
-    let fewer_rows = shrink_rows(plane, height.min(plane.height()));
-    let smaller = transpose(&shrink_rows(&transpose(&fewer_rows), width.min(plane.width())));
-    let mut resized = enlarge(smaller, height, width);
+    let old = (plane.height(), plane.width());
+    resize_rows(old, (height, width), 0..height, |_| plane.clone())
+}
+
+/// Some rows of a plane resized from `old` to `new` height and width; `source` gives rows of the plane.
+///
+/// Only the rows that the wanted ones depend on are asked for, once.
+///
+/// # Panics
+/// When `rows` is empty or reaches beyond the last row.
+pub(super) fn resize_rows(
+    old: (usize, usize),
+    new: (usize, usize),
+    rows: Range<usize>,
+    source: impl FnOnce(Range<usize>) -> Plane,
+) -> Plane {
+    assert!(!rows.is_empty() && rows.end <= new.0, "there are no rows {rows:?} in a plane of {} rows", new.0);
+    let (vertical, horizontal) = (Axis { old: old.0, new: new.0 }, Axis { old: old.1, new: new.1 });
+    let needed = vertical.sources(&rows);
+    let mut band = source(needed.clone());
+    if vertical.shrinks() {
+        band = average_rows(&band, needed.start, vertical, &rows);
+    }
+    if horizontal.shrinks() {
+        band = transpose(&average_rows(&transpose(&band), 0, horizontal, &(0..new.1)));
+    }
+    let mut resized = enlarge(band, needed.start, vertical, &rows, new.1);
     resized.pixels_mut().iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
     resized
 }
@@ -34,42 +59,81 @@ pub fn rescale(plane: &Plane, from_um: f64, to_um: f64) -> Plane {
     resize(plane, scaled(plane.height()), scaled(plane.width()))
 }
 
-/// Averages rows down to `height` of them; row i of the result covers rows [i r, (i + 1) r) with r = old / new height.
-fn shrink_rows(plane: &Plane, height: usize) -> Plane {
-    if height == plane.height() {
-        return plane.clone();
+/// One direction of a plane that goes from `old` to `new` pixels.
+#[derive(Debug, Clone, Copy)]
+struct Axis {
+    old: usize,
+    new: usize,
+}
+
+impl Axis {
+    fn shrinks(self) -> bool {
+        self.new < self.old
     }
-    let (width, ratio) = (plane.width(), plane.height() as f64 / height as f64);
-    let mut pixels = Vec::with_capacity(height * width);
-    for i in 0..height {
-        let (top, bottom) = (i as f64 * ratio, ((i + 1) as f64 * ratio).min(plane.height() as f64));
+
+    fn grows(self) -> bool {
+        self.new > self.old
+    }
+
+    /// Old pixels for each new one.
+    fn ratio(self) -> f64 {
+        self.old as f64 / self.new as f64
+    }
+
+    /// The old pixels that `wanted` new ones depend on.
+    fn sources(self, wanted: &Range<usize>) -> Range<usize> {
+        // A cubic reaches two pixels to each side.
+        let reach = if self.grows() { 2.0 } else { 0.0 };
+        let start = wanted.start as f64 * self.ratio() - reach;
+        let end = wanted.end as f64 * self.ratio() + reach;
+        start.max(0.0) as usize..(end.ceil() as usize).min(self.old)
+    }
+}
+
+/// Averages rows down to those `wanted`; new row i covers the old rows [i r, (i + 1) r) with r the ratio of `axis`.
+/// The first row of `band` is old row number `first`.
+fn average_rows(band: &Plane, first: usize, axis: Axis, wanted: &Range<usize>) -> Plane {
+    let (width, ratio) = (band.width(), axis.ratio());
+    let mut pixels = Vec::with_capacity(wanted.len() * width);
+    for i in wanted.clone() {
+        let (top, bottom) = (i as f64 * ratio, ((i + 1) as f64 * ratio).min(axis.old as f64));
         let mut sums = vec![0.0f64; width];
         for y in top as usize..bottom.ceil() as usize {
             let covered = bottom.min((y + 1) as f64) - top.max(y as f64);
-            for (sum, value) in sums.iter_mut().zip(&plane.pixels()[y * width..]) {
+            for (sum, value) in sums.iter_mut().zip(&band.pixels()[(y - first) * width..]) {
                 *sum += covered * f64::from(*value);
             }
         }
         pixels.extend(sums.iter().map(|sum| (sum / (bottom - top)) as f32));
     }
-    Plane::new(height, width, pixels)
+    Plane::new(wanted.len(), width, pixels)
 }
 
 fn transpose(plane: &Plane) -> Plane {
     Plane::from_fn(plane.width(), plane.height(), |y, x| plane.get(x, y))
 }
 
-fn enlarge(plane: Plane, height: usize, width: usize) -> Plane {
-    if (plane.height(), plane.width()) == (height, width) {
-        return plane;
+/// Interpolates the `wanted` rows, if rows become more, and columns up to `width`.
+/// The first row of `band` is old row number `first`.
+fn enlarge(band: Plane, first: usize, vertical: Axis, wanted: &Range<usize>, width: usize) -> Plane {
+    if !vertical.grows() && band.width() == width {
+        return band;
     }
-    let pixels: Vec<F32> = plane.pixels().iter().map(|value| F32::new(*value)).collect();
-    let source = TypedImageRef::new(plane.width() as u32, plane.height() as u32, &pixels)
+    let pixels: Vec<F32> = band.pixels().iter().map(|value| F32::new(*value)).collect();
+    let source = TypedImageRef::new(band.width() as u32, band.height() as u32, &pixels)
         .expect("the number of pixels is that of the plane");
-    let mut target = TypedImage::<F32>::new(width as u32, height as u32);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
-    Resizer::new().resize_typed(&source, &mut target, &options).expect("no part of the image is cropped");
-    Plane::new(height, width, target.pixels().iter().map(|pixel| pixel.0).collect())
+    let mut target = TypedImage::<F32>::new(width as u32, wanted.len() as u32);
+    // Rows that stay as many have ratio 1, and rows that were averaged are the wanted ones already.
+    let (start, ratio) = if vertical.grows() { (wanted.start as f64, vertical.ratio()) } else { (first as f64, 1.0) };
+    let top = start * ratio - first as f64;
+    // The last digit of their sum must not lead out of the band.
+    let height = (wanted.len() as f64 * ratio).min(band.height() as f64 - top);
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
+        .use_alpha(false)
+        .crop(0.0, top, band.width() as f64, height);
+    Resizer::new().resize_typed(&source, &mut target, &options).expect("the rows are a part of the band");
+    Plane::new(wanted.len(), width, target.pixels().iter().map(|pixel| pixel.0).collect())
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub fn write_labels(path: &Path, labels: &LabelMap) -> Result<()> {
     write_atomically(path, |temporary| write_png(temporary, path, width, height, labels.classes().iter().copied()))
 }
 
-fn container_of(path: &Path) -> Result<Container> {
+pub(super) fn container_of(path: &Path) -> Result<Container> {
     match path.extension().map(|e| e.to_ascii_lowercase()).as_ref().and_then(|e| e.to_str()) {
         Some("png") => Ok(Container::Png),
         Some("tif" | "tiff") => Ok(Container::Tiff),
@@ -93,7 +93,7 @@ where
 }
 
 /// 1 cm / `pixel_size_um` as a fraction of two 32-bit numbers with as many digits as fit.
-fn pixels_per_cm(path: &Path, pixel_size_um: f64) -> Result<Rational> {
+pub(super) fn pixels_per_cm(path: &Path, pixel_size_um: f64) -> Result<Rational> {
     let per_cm = 1e4 / pixel_size_um;
     let fraction =
         (0..=9).rev().map(|digits| 10u32.pow(digits)).find(|d| per_cm * f64::from(*d) <= f64::from(u32::MAX));

@@ -224,8 +224,8 @@ fn absurd_sizes_are_refused_before_any_pixel_is_read() {
     for path in [png, tiff] {
         assert!(refusal(&path).contains("1000000 x 1 pixels"), "{}", refusal(&path));
     }
-    assert!(check_size(Path::new("a"), (20_000, 20_000)).is_err());
-    assert!(check_size(Path::new("a"), (16_384, 16_384)).is_ok());
+    assert!(check_size(Path::new("a"), (20_000, 20_000), MAX_PIXELS).is_err());
+    assert!(check_size(Path::new("a"), (16_384, 16_384), MAX_PIXELS).is_ok());
 }
 
 #[test]
@@ -241,4 +241,42 @@ fn grey_with_alpha_in_a_tiff_keeps_the_grey_and_extra_channels_are_noted() {
         let picture = read(&path).unwrap();
         assert_eq!((picture.plane.pixels(), picture.note), ([0.2, 1.0].as_slice(), note));
     }
+}
+
+/// A TIFF of 20 x `height` pixels of red, green and blue planes in tiles of 16 x 16, one red pixel in the last row.
+fn planes_in_tiles(path: &Path, height: u32) {
+    let mut encoder = TiffEncoder::new(File::create(path).unwrap()).unwrap();
+    let mut page = encoder.image_directory().unwrap();
+    let tiles = 2 * height.div_ceil(16) as usize;
+    let mut offsets = Vec::new();
+    for tile in 0..3 * tiles {
+        let mut samples = [0u8; 256];
+        samples[255 - 12] = if tile == tiles - 1 { 255 } else { 0 };
+        offsets.push(page.write_data(samples.as_slice()).unwrap() as u32);
+    }
+    for (tag, value) in [(Tag::ImageWidth, 20), (Tag::ImageLength, height), (Tag::TileWidth, 16), (Tag::TileLength, 16)]
+    {
+        page.write_tag(tag, value).unwrap();
+    }
+    for (tag, value) in
+        [(Tag::PhotometricInterpretation, 2u16), (Tag::SamplesPerPixel, 3), (Tag::PlanarConfiguration, 2)]
+    {
+        page.write_tag(tag, value).unwrap();
+    }
+    page.write_tag(Tag::BitsPerSample, [8u16; 3].as_slice()).unwrap();
+    page.write_tag(Tag::TileOffsets, offsets.as_slice()).unwrap();
+    page.write_tag(Tag::TileByteCounts, vec![256u32; 3 * tiles].as_slice()).unwrap();
+    page.finish().unwrap();
+}
+
+#[test]
+fn planes_in_tiles_are_read_and_refused_when_the_tiles_reach_beyond_the_last_row() {
+    let dir = folder();
+    let path = dir.path().join("a.tif");
+    planes_in_tiles(&path, 32);
+    let plane = read(&path).unwrap().plane;
+    assert!((plane.get(31, 19) - 0.2126).abs() < 1e-6);
+    assert!(plane.pixels()[..31 * 20 + 19].iter().all(|value| *value == 0.0));
+    planes_in_tiles(&path, 20);
+    assert!(refusal(&path).contains("tiles that reach beyond the image"), "{}", refusal(&path));
 }
