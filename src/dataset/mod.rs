@@ -4,11 +4,16 @@
 //! layouts are known: BIDS microscopy (`bids`) and plain folders, where each file is its own subject unless a
 //! `subjects.tsv` says otherwise. Nothing is dropped silently: see [`Dataset::skipped`] and [`Dataset::masks`].
 
+mod annotated;
 mod bids;
+mod labels;
 mod load;
 mod names;
+mod nnunet;
 mod split;
 
+pub use annotated::{AnnotatedDataset, AnnotatedLayout, discover_annotated};
+pub use labels::{Encoding, Labels, MaskFile, MaskSource, read_labels};
 pub use load::{Image, Loaded, load};
 pub use split::{Split, split};
 

@@ -12,16 +12,24 @@ pub(super) fn stem(path: &Path) -> String {
 
 /// Whether names say that a file below `root` is a mask; `all` are the images' paths without extension.
 pub(super) fn is_mask(path: &Path, root: &Path, all: &HashSet<PathBuf>) -> bool {
-    let in_mask_folder = parts_below(root, path.parent().unwrap_or(root)).iter().any(|folder| {
-        let folder = folder.to_lowercase();
-        folder == "mask" || folder == "masks" || folder == "label" || folder.starts_with("labels")
-    });
+    let in_mask_folder = parts_below(root, path.parent().unwrap_or(root)).iter().any(|folder| is_mask_folder(folder));
     let stem = stem(path);
     let has_image = |name: String| all.contains(&path.with_file_name(name));
-    let by_prefix = stem.strip_prefix("mask_").is_some_and(|rest| has_image(format!("image_{rest}")));
-    let mut suffixes = ["_mask", "_masks", "_label", "_labels", "_seg"].into_iter();
-    let by_suffix = suffixes.any(|suffix| stem.strip_suffix(suffix).is_some_and(|rest| has_image(rest.to_string())));
-    in_mask_folder || stem.contains("_seg-") || by_prefix || by_suffix
+    in_mask_folder || stem.contains("_seg-") || image_stems(&stem).into_iter().any(has_image)
+}
+
+/// Whether a folder of this name holds masks.
+pub(super) fn is_mask_folder(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name == "mask" || name == "masks" || name == "label" || name.starts_with("labels")
+}
+
+/// The stems of images that a file of this stem may be the mask of: `image_7` of `mask_7`, `cell` of `cell_mask`.
+pub(super) fn image_stems(stem: &str) -> Vec<String> {
+    let by_prefix = stem.strip_prefix("mask_").map(|rest| format!("image_{rest}"));
+    let suffixes = ["_mask", "_masks", "_label", "_labels", "_seg"].into_iter();
+    let by_suffix = suffixes.filter_map(|suffix| stem.strip_suffix(suffix)).map(String::from);
+    by_prefix.into_iter().chain(by_suffix).collect()
 }
 
 /// The names of the folders, and at last of the file, that lead from `root` to `path`.
@@ -82,7 +90,7 @@ fn collisions(names: &[String]) -> Vec<bool> {
 }
 
 /// Appends `_2`, `_3` ... to names that are taken.
-fn number_the_rest(names: Vec<String>) -> Vec<String> {
+pub(super) fn number_the_rest(names: Vec<String>) -> Vec<String> {
     let mut taken: HashSet<String> = HashSet::new();
     let given: HashSet<String> = names.iter().map(|name| name.to_lowercase()).collect();
     let unique = names.into_iter().map(|name| {

@@ -1,0 +1,299 @@
+//! Mask files to label maps, without silent repair: a stray grey value is an error until the user gives a threshold.
+//!
+//! Knows binary masks, masks with one grey value for each class (AxonDeepSeg's 0, 127, 255), class numbers (nnU-Net)
+//! and object numbers, 8 or 16 bits. Which files make up the masks of an image is found in `annotated` and `nnunet`.
+
+use crate::error::{Error, Result};
+use crate::imaging::{self, LabelMap};
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+use std::path::{Path, PathBuf};
+
+/// The masks of one image: together they say the class of each pixel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaskSource {
+    /// Never empty.
+    pub files: Vec<MaskFile>,
+}
+
+/// One mask file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaskFile {
+    /// The file.
+    pub path: PathBuf,
+    /// How its values stand for classes.
+    pub encoding: Encoding,
+}
+
+/// How the values of a mask stand for classes. Value 0 is always background.
+///
+/// Values are those stored, except that a 16-bit file in which all are multiples of 257, and some larger than 255, was
+/// stretched from 8 bits and is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encoding {
+    /// 255 is this class; or 1 is, in a file of 0 and 1.
+    Binary(u8),
+    /// Every value from 1 up is an object of this class.
+    Objects(u8),
+    /// Grey values with their classes, from dark to bright; two values may stand for one class.
+    Greys(Vec<(u16, u8)>),
+    /// The values from 1 to this one are the classes themselves.
+    Numbers(u8),
+}
+
+/// A label map as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    /// The class of each pixel, 0 for background.
+    pub map: LabelMap,
+    /// What the user should know: that the masks of two classes overlap.
+    pub note: Option<String>,
+}
+
+/// Masks of two classes meet at edges; up to this share of the labelled pixels nobody needs to hear of it.
+const USUAL_OVERLAP: f64 = 0.01;
+
+/// Reads the masks of an image of `size` `[height, width]`. Where two masks overlap, the higher class number wins.
+///
+/// Without a threshold every value must be one that the [`Encoding`] names. With one (1 to 255), a binary or grey mask
+/// that holds other values is read so: values from `threshold` up are the brightest class; other values that reach
+/// half of a lower class's grey value are that class, the brightest such one; the rest is background. In a 16-bit file
+/// with values above 255, threshold and grey values count 257-fold. A mask without strays is read as if there were no
+/// threshold, and numbers of classes are never thresholded.
+pub fn read_labels(source: &MaskSource, size: [usize; 2], threshold: Option<u8>) -> Result<Labels> {
+    if threshold == Some(0) {
+        let reason = "a mask threshold of 0 would make every pixel foreground; give one from 1 to 255";
+        return Err(Error::Config(reason.to_string()));
+    }
+    let [height, width] = size;
+    let mut classes = vec![0; height * width];
+    let mut overlap = 0;
+    for file in &source.files {
+        let mask = Stored::read(&file.path)?;
+        if [mask.height, mask.width] != size {
+            let reason = format!(
+                "the mask has {} x {} pixels and its image {width} x {height} (width x height); give the mask that was \
+                 drawn on this very image",
+                mask.width, mask.height
+            );
+            return Err(Error::image(&file.path, reason));
+        }
+        let class_of = mask.classes_of_values(&file.encoding, threshold)?;
+        for (class, value) in classes.iter_mut().zip(&mask.values) {
+            let new = class_of[usize::from(*value)];
+            overlap += usize::from(*class != 0 && new != 0 && *class != new);
+            *class = new.max(*class);
+        }
+    }
+    let labelled = classes.iter().filter(|class| **class != 0).count();
+    let share = overlap as f64 / labelled.max(1) as f64;
+    let note = (share > USUAL_OVERLAP).then(|| {
+        let names: Vec<String> = source.files.iter().map(|file| file.path.display().to_string()).collect();
+        let percent = 100.0 * share;
+        format!(
+            "{}: {percent:.1} % of the labelled pixels have two classes; the higher number counts",
+            names.join(" and ")
+        )
+    });
+    Ok(Labels { map: LabelMap::new(height, width, classes), note })
+}
+
+/// How masks whose names say no class are to be read, and the names of the classes; decided by the values that they
+/// hold together:
+///
+/// - 0 and one other value: `foreground`,
+/// - 0, 255 and 127 or 128: `myelin` and `axon`,
+/// - 0, 1, 2 and so on up to 9 at most: `class_1`, `class_2` and so on.
+///
+/// If that fails, values that cover less than 1 % of what is not 0 are set aside, as edges that were smoothed leave
+/// them; then 255 must be left alone or with 127 or 128. Files that cannot be read are passed over unless all are.
+pub(super) fn guess_greys(root: &Path, paths: &[&Path]) -> Result<Vec<(u16, String)>> {
+    let mut pixels: BTreeMap<u16, usize> = BTreeMap::new();
+    let mut first_error = None;
+    let mut any_read = false;
+    for path in paths {
+        match Stored::read(path) {
+            Ok(mask) => {
+                any_read = true;
+                mask.counts().into_iter().for_each(|(value, count)| *pixels.entry(value).or_default() += count);
+            }
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    if let Some(error) = first_error.filter(|_| !any_read) {
+        return Err(error);
+    }
+    pixels.remove(&0);
+    let labelled: usize = pixels.values().sum();
+    let all: Vec<u16> = pixels.keys().copied().collect();
+    let frequent: Vec<u16> =
+        pixels.iter().filter(|(_, count)| **count * 100 >= labelled).map(|(value, _)| *value).collect();
+    let with_strays = (frequent.last() == Some(&255)).then(|| names_of_greys(&frequent)).flatten();
+    names_of_greys(&all).or(with_strays).ok_or_else(|| Error::dataset(root, undecided(paths[0], &all)))
+}
+
+/// The classes of grey values other than 0, in ascending order, where they can be told.
+fn names_of_greys(values: &[u16]) -> Option<Vec<(u16, String)>> {
+    /// Beyond it, numbers count objects rather than classes; one digit also sorts as it counts.
+    const MOST_CLASSES: usize = 9;
+    let named = |names: &[&str]| Some(values.iter().copied().zip(names.iter().map(|name| name.to_string())).collect());
+    match values {
+        [_] => named(&["foreground"]),
+        // Both are found for half of 255.
+        [127 | 128, 255] => named(&["myelin", "axon"]),
+        [127, 128, 255] => named(&["myelin", "myelin", "axon"]),
+        [1, .., last] if usize::from(*last) == values.len() && values.len() <= MOST_CLASSES => {
+            Some(values.iter().map(|value| (*value, format!("class_{value}"))).collect())
+        }
+        _ => None,
+    }
+}
+
+fn undecided(first: &Path, values: &[u16]) -> String {
+    if values.is_empty() {
+        return format!("its masks (such as {}) hold nothing but 0; give masks of some object", first.display());
+    }
+    format!(
+        "the names of its masks (such as {}) say no class and the values do not either: {}. Rename them: \
+         NAME_seg-CLASS.png is a mask of 0 and 255, NAME_seg-axonmyelin.png of 0, 127 (myelin) and 255 (axon), \
+         NAME_seg-CLASS-instance.png has one number for each object",
+        first.display(),
+        some_of(values.iter().map(u16::to_string))
+    )
+}
+
+/// The first few words of a list, and how many more there are.
+fn some_of(words: impl ExactSizeIterator<Item = String>) -> String {
+    const FEW: usize = 5;
+    let more = words.len().saturating_sub(FEW);
+    let few = words.take(FEW).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{few} and {more} more") } else { few }
+}
+
+/// A mask file as it was decoded.
+struct Stored {
+    path: PathBuf,
+    height: usize,
+    width: usize,
+    values: Vec<u16>,
+}
+
+impl Stored {
+    fn read(path: &Path) -> Result<Self> {
+        let picture = imaging::read(path)?;
+        if picture.note.is_some_and(|note| note.contains("colour image")) {
+            let reason = "it is a mask in colours, which stand for no class; save it as grey values";
+            return Err(Error::image(path, reason));
+        }
+        let white = picture.depth.white();
+        let mut values: Vec<u16> = picture.plane.pixels().iter().map(|value| (value * white).round() as u16).collect();
+        // How an 8-bit value is stretched to 16 bits: 255 * 257 = 65535.
+        if values.iter().any(|value| *value > 255) && values.iter().all(|value| value % 257 == 0) {
+            values.iter_mut().for_each(|value| *value /= 257);
+        }
+        Ok(Self { path: path.to_path_buf(), height: picture.plane.height(), width: picture.plane.width(), values })
+    }
+
+    /// How many pixels hold each value.
+    fn counts(&self) -> BTreeMap<u16, usize> {
+        let mut counts = vec![0; usize::from(u16::MAX) + 1];
+        self.values.iter().for_each(|value| counts[usize::from(*value)] += 1);
+        (0..=u16::MAX).zip(counts).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// A table of the class of each value, up to the highest that occurs.
+    fn classes_of_values(&self, encoding: &Encoding, threshold: Option<u8>) -> Result<Vec<u8>> {
+        let counts = self.counts();
+        let highest = counts.keys().copied().max().unwrap_or(0);
+        let is_stray = |value: &u16| encoding.class_of(*value, highest).is_none();
+        let strays: Vec<(u16, usize)> = counts.into_iter().filter(|(value, _)| is_stray(value)).collect();
+        if strays.is_empty() {
+            return Ok((0..=highest).map(|value| encoding.class_of(value, highest).unwrap_or(0)).collect());
+        }
+        let Some((threshold, greys)) = threshold.zip(encoding.greys()) else {
+            return Err(self.refuse(encoding, strays));
+        };
+        let class_of: Vec<u8> = (0..=highest).map(|value| snap(value, highest, threshold, &greys)).collect();
+        if class_of[usize::from(highest)] == 0 {
+            let reason = format!(
+                "its values go up to {highest} only, so with --mask-threshold {threshold} nothing would be left of the \
+                 mask; give a lower threshold, or correct the mask"
+            );
+            return Err(Error::image(&self.path, reason));
+        }
+        Ok(class_of)
+    }
+
+    fn refuse(&self, encoding: &Encoding, mut strays: Vec<(u16, usize)>) -> Error {
+        let pixels: usize = strays.iter().map(|(_, count)| count).sum();
+        strays.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let found = some_of(strays.iter().map(|(value, count)| format!("{count} x {value}")));
+        let remedy = match encoding.greys().as_deref() {
+            Some([_]) => "give --mask-threshold 200 to take values from 200 up as the class, or correct the mask",
+            Some(_) => {
+                "give --mask-threshold 200 to take values from 200 up as the brightest class and others as the \
+                 class below whose value they reach half of, or correct the mask"
+            }
+            None => "correct the mask, or the list of its labels",
+        };
+        let reason = format!(
+            "{pixels} of its {} pixels hold values that a mask of {encoding} must not have: {found}; {remedy}",
+            self.values.len()
+        );
+        Error::image(&self.path, reason)
+    }
+}
+
+/// The class of a value by the threshold; `greys` from dark to bright, on the scale of 8 bits.
+fn snap(value: u16, highest: u16, threshold: u8, greys: &[(u16, u8)]) -> u8 {
+    let scale = if highest > 255 { 257 } else { 1 };
+    let value = u32::from(value);
+    let Some(((_, brightest), lower)) = greys.split_last() else { return 0 };
+    if value >= scale * u32::from(threshold) {
+        return *brightest;
+    }
+    let reached = lower.iter().rev().find(|(grey, _)| 2 * value >= scale * u32::from(*grey));
+    reached.map_or(0, |(_, class)| *class)
+}
+
+impl Encoding {
+    /// The class of a value in a mask that goes up to `highest`; None for a stray value.
+    fn class_of(&self, value: u16, highest: u16) -> Option<u8> {
+        match self {
+            _ if value == 0 => Some(0),
+            Self::Binary(class) => (value == if highest == 1 { 1 } else { 255 }).then_some(*class),
+            Self::Objects(class) => Some(*class),
+            Self::Greys(greys) => greys.iter().find(|(grey, _)| *grey == value).map(|(_, class)| *class),
+            Self::Numbers(last) => u8::try_from(value).ok().filter(|class| class <= last),
+        }
+    }
+
+    /// The grey values and their classes where brightness has a meaning, so that a threshold has one too.
+    fn greys(&self) -> Option<Vec<(u16, u8)>> {
+        match self {
+            Self::Binary(class) => Some(vec![(255, *class)]),
+            Self::Greys(greys) => Some(greys.clone()),
+            Self::Objects(_) | Self::Numbers(_) => None,
+        }
+    }
+}
+
+impl Display for Encoding {
+    /// Writes the values that are allowed: `0, 127 and 255`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Binary(_) => f.write_str("0 and 255"),
+            Self::Objects(_) => f.write_str("object numbers"),
+            Self::Greys(greys) => {
+                let values: Vec<String> = greys.iter().map(|(grey, _)| grey.to_string()).collect();
+                let (last, others) = values.split_last().ok_or(fmt::Error)?;
+                let others: String = others.iter().map(|value| format!(", {value}")).collect();
+                write!(f, "0{others} and {last}")
+            }
+            Self::Numbers(last) => write!(f, "numbers from 0 to {last}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
