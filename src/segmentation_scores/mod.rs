@@ -1,0 +1,207 @@
+//! How good predicted masks are: pixels and objects of each class, for each image, each fold and a whole set.
+//!
+//! [`find_pairs`] finds the masks that belong together, [`score`] reads and compares them. An image in which neither
+//! side has a class has no scores of it and is counted as such, and means are over the images that have a value.
+//! Objects are those of the module `objects`, matched one to one at an intersection over union of at least 1/2.
+
+mod figures;
+mod masks;
+mod names;
+mod pairs;
+
+pub use figures::{Figures, ObjectCounts, PixelCounts, Summaries, Values};
+pub use masks::Content;
+pub use pairs::{ClassMask, ClassPair, ImagePair, Pairs, find_pairs};
+
+use crate::error::{Error, Result};
+use crate::imaging::LabelMap;
+use crate::objects::Region;
+use serde::Serialize;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+/// How masks are read and compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScoreOptions {
+    /// The names of the classes 1, 2 ... of label maps.
+    pub classes: Option<Vec<String>>,
+    /// nnU-Net's `splits_final.json`, which tells the folds of predictions that are not in folders of folds.
+    pub folds: Option<PathBuf>,
+    /// From which grey value of 0 to 255 on a pixel has the class, for masks that hold more values than they should.
+    pub threshold: Option<u8>,
+    /// Predicted objects of fewer pixels are ignored.
+    pub min_object: u64,
+}
+
+impl Default for ScoreOptions {
+    fn default() -> Self {
+        Self { classes: None, folds: None, threshold: None, min_object: 1 }
+    }
+}
+
+/// The scores of one class in one image.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ImageScores {
+    /// The name of the image.
+    pub image: String,
+    /// The fold that predicted it.
+    pub fold: Option<String>,
+    /// The name of the class.
+    pub class: String,
+    /// Its pixels.
+    pub pixels: PixelCounts,
+    /// Its objects.
+    pub objects: ObjectCounts,
+    /// The figures that follow from them.
+    pub figures: Values,
+}
+
+/// The scores of one class over several images.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassScores {
+    /// The name of the class.
+    pub class: String,
+    /// How many images were compared.
+    pub images: usize,
+    /// In how many of them neither side has the class.
+    pub absent: usize,
+    /// Mean and spread over the images.
+    pub over_images: Summaries,
+    /// The pixels of all images together.
+    pub pixels: PixelCounts,
+    /// The objects of all images together.
+    pub objects: ObjectCounts,
+    /// The figures that follow from these: large images and images full of objects count for more.
+    pub pooled: Values,
+}
+
+/// The scores of the images of one fold.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FoldScores {
+    /// The name of the fold.
+    pub fold: String,
+    /// Each class that the fold's images have.
+    pub classes: Vec<ClassScores>,
+}
+
+/// How far folds agree on a class.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FoldSummary {
+    /// The name of the class.
+    pub class: String,
+    /// Mean and spread of the folds' means over images.
+    pub over_folds: Summaries,
+}
+
+/// The scores of a set of images.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SegmentationScores {
+    /// Predicted objects of fewer pixels were ignored.
+    pub min_object: u64,
+    /// Each image and class.
+    pub images: Vec<ImageScores>,
+    /// Each class over all images.
+    pub classes: Vec<ClassScores>,
+    /// Each fold; none when the predictions are not of folds.
+    pub folds: Vec<FoldScores>,
+    /// Each class over the folds, when there are several.
+    pub across_folds: Vec<FoldSummary>,
+}
+
+/// Reads and compares all pairs. `on_image` is called after each image with its name.
+pub fn score(pairs: &Pairs, options: &ScoreOptions, mut on_image: impl FnMut(&str)) -> Result<SegmentationScores> {
+    let mut images = Vec::new();
+    for pair in &pairs.images {
+        images.append(&mut score_image(pair, options)?);
+        on_image(&pair.image);
+    }
+    Ok(SegmentationScores::of(images, &pairs.classes, options.min_object))
+}
+
+fn score_image(pair: &ImagePair, options: &ScoreOptions) -> Result<Vec<ImageScores>> {
+    let mut maps = Maps::new();
+    for ClassMask { path, content, .. } in pair.classes.iter().flat_map(|class| [&class.predicted, &class.truth]) {
+        if !maps.contains_key(&(path.as_path(), *content)) {
+            maps.insert((path, *content), masks::read(path, *content, options.threshold)?);
+        }
+    }
+    let scores = pair.classes.iter().map(|ClassPair { class, predicted, truth }| {
+        let regions = [predicted, truth].map(|mask| region(mask, &maps));
+        check_sizes(predicted, truth, regions.map(|region| region.size()))?;
+        let [predicted, truth] = regions;
+        let pixels = PixelCounts::of(predicted, truth);
+        let objects = ObjectCounts::of(predicted, truth, options.min_object);
+        let figures = Values::of(&pixels, &objects);
+        let (image, fold) = (pair.image.clone(), pair.fold.clone());
+        Ok(ImageScores { image, fold, class: class.clone(), pixels, objects, figures })
+    });
+    scores.collect()
+}
+
+/// The label maps of one image, each read once though it may show several classes.
+type Maps<'a> = HashMap<(&'a Path, Content), LabelMap>;
+
+fn region<'a>(mask: &'a ClassMask, maps: &'a Maps<'a>) -> Region<'a> {
+    Region { labels: &maps[&(mask.path.as_path(), mask.content)], class: mask.number }
+}
+
+fn check_sizes(predicted: &ClassMask, truth: &ClassMask, sizes: [[usize; 2]; 2]) -> Result<()> {
+    let [[height, width], [true_height, true_width]] = sizes;
+    if sizes[0] == sizes[1] {
+        return Ok(());
+    }
+    Err(Error::image(
+        &predicted.path,
+        format!(
+            "it has {width} x {height} pixels (width x height) and {} has {true_width} x {true_height}; predict at the \
+             size of the image, or see whether both are of the same image",
+            truth.path.display()
+        ),
+    ))
+}
+
+impl SegmentationScores {
+    /// Gathers the scores of images; `classes` gives the order of the classes.
+    fn of(images: Vec<ImageScores>, classes: &[String], min_object: u64) -> Self {
+        let of_fold = |fold: Option<&str>| -> Vec<ClassScores> {
+            let is_meant = |scores: &&ImageScores| fold.is_none() || scores.fold.as_deref() == fold;
+            let chosen: Vec<&ImageScores> = images.iter().filter(is_meant).collect();
+            classes.iter().filter_map(|class| ClassScores::of(class, &chosen)).collect()
+        };
+        let names: BTreeSet<&String> = images.iter().filter_map(|scores| scores.fold.as_ref()).collect();
+        let folds: Vec<FoldScores> =
+            names.into_iter().map(|fold| FoldScores { fold: fold.clone(), classes: of_fold(Some(fold)) }).collect();
+        let across_folds = if folds.len() > 1 { across(&folds, classes) } else { Vec::new() };
+        Self { min_object, classes: of_fold(None), folds, across_folds, images }
+    }
+}
+
+fn across(folds: &[FoldScores], classes: &[String]) -> Vec<FoldSummary> {
+    let summary = |class: &String| {
+        let of_class = folds.iter().flat_map(|fold| &fold.classes).filter(|scores| scores.class == *class);
+        let means: Vec<Values> = of_class.map(|scores| scores.over_images.means()).collect();
+        FoldSummary { class: class.clone(), over_folds: Summaries::of(means.iter()) }
+    };
+    classes.iter().map(summary).collect()
+}
+
+impl ClassScores {
+    /// The scores of one class over images; None when none was compared.
+    fn of(class: &str, images: &[&ImageScores]) -> Option<Self> {
+        let of_class: Vec<&&ImageScores> = images.iter().filter(|scores| scores.class == class).collect();
+        let pixels: PixelCounts = of_class.iter().map(|scores| scores.pixels).sum();
+        let objects: ObjectCounts = of_class.iter().map(|scores| scores.objects).sum();
+        (!of_class.is_empty()).then(|| Self {
+            class: class.to_string(),
+            images: of_class.len(),
+            absent: of_class.iter().filter(|scores| scores.pixels.is_absent()).count(),
+            over_images: Summaries::of(of_class.iter().map(|scores| &scores.figures)),
+            pixels,
+            objects,
+            pooled: Values::of(&pixels, &objects),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
