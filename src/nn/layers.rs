@@ -94,19 +94,29 @@ impl Init {
         Param::from_mapped_value(ParamId::from(self.stream.bits()), value, mapper)
     }
 
-    /// A 2D convolution with bias 0.
-    pub fn conv(&mut self, [channels_in, channels_out]: [usize; 2], kernel: usize, spread: Spread) -> Conv {
-        let area = kernel * kernel;
+    /// A 2D convolution with a square kernel and bias 0.
+    pub fn conv(&mut self, channels: [usize; 2], kernel: usize, spread: Spread) -> Conv {
+        self.oblong_conv(channels, [kernel; 2], spread)
+    }
+
+    /// A 2D convolution with a kernel of height and width and bias 0.
+    pub fn oblong_conv(
+        &mut self,
+        [channels_in, channels_out]: [usize; 2],
+        [height, width]: [usize; 2],
+        spread: Spread,
+    ) -> Conv {
+        let area = height * width;
         Conv {
             weight: self.param(
-                [channels_out, channels_in, kernel, kernel],
+                [channels_out, channels_in, height, width],
                 channels_in * area,
                 channels_out * area,
                 spread,
             ),
             bias: Some(self.given(vec![0.0; channels_out], [channels_out])),
-            stride: 1,
-            padding: kernel / 2,
+            stride: [1, 1],
+            padding: [height / 2, width / 2],
             precision: self.precision,
         }
     }
@@ -115,7 +125,32 @@ impl Init {
     pub fn transposed_conv(&mut self, [channels_in, channels_out]: [usize; 2], spread: Spread) -> TransposedConv {
         TransposedConv {
             weight: self.param([channels_in, channels_out, 3, 3], channels_in * 9, channels_out * 9, spread),
-            bias: self.given(vec![0.0; channels_out], [channels_out]),
+            bias: Some(self.given(vec![0.0; channels_out], [channels_out])),
+            stride: [2, 2],
+            padding: 1,
+            precision: self.precision,
+        }
+    }
+
+    /// A transposed 2D convolution whose kernel is its stride, with bias 0: each pixel becomes a block of `stride`.
+    pub fn unpooling_conv(
+        &mut self,
+        [channels_in, channels_out]: [usize; 2],
+        stride: [usize; 2],
+        spread: Spread,
+    ) -> TransposedConv {
+        let [height, width] = stride;
+        let area = height * width;
+        TransposedConv {
+            weight: self.param(
+                [channels_in, channels_out, height, width],
+                channels_in * area,
+                channels_out * area,
+                spread,
+            ),
+            bias: Some(self.given(vec![0.0; channels_out], [channels_out])),
+            stride,
+            padding: 0,
             precision: self.precision,
         }
     }
@@ -137,6 +172,15 @@ impl Init {
         }
     }
 
+    /// An instance norm with weight 1 and bias 0.
+    pub fn instance_norm(&mut self, channels: usize, eps: f64) -> InstanceNorm {
+        InstanceNorm {
+            weight: self.given(vec![1.0; channels], [channels]),
+            bias: self.given(vec![0.0; channels], [channels]),
+            eps,
+        }
+    }
+
     /// A group norm whose scale and shift are linear in a style vector, starting near scale 1 and shift 0.
     pub fn adaptive_group_norm(&mut self, channels: usize, style_dim: usize) -> AdaptiveGroupNorm {
         let mut style = self.linear(style_dim, 2 * channels, Spread::FanOut(1.0));
@@ -146,23 +190,28 @@ impl Init {
     }
 }
 
-/// A 2D convolution with equal stride and zero padding on both axes.
+/// A 2D convolution with zero padding.
 #[derive(Module, Debug)]
 pub struct Conv {
     /// `[channels_out, channels_in, kernel, kernel]`
     pub weight: Param<Tensor<4>>,
     /// `[channels_out]`
     pub bias: Option<Param<Tensor<1>>>,
-    stride: usize,
-    padding: usize,
+    stride: [usize; 2],
+    padding: [usize; 2],
     #[module(skip)]
     precision: Precision,
 }
 
 impl Conv {
-    /// The same layer with another stride and zero padding (the padding starts at half the kernel).
+    /// The same layer with another stride and zero padding on both axes (the padding starts at half the kernel).
     pub fn strided(self, stride: usize, padding: usize) -> Self {
-        Self { stride, padding, ..self }
+        Self { stride: [stride; 2], padding: [padding; 2], ..self }
+    }
+
+    /// The same layer with another stride for each axis, its padding still half the kernel.
+    pub fn with_stride(self, stride: [usize; 2]) -> Self {
+        Self { stride, ..self }
     }
 
     /// The same layer without bias.
@@ -185,7 +234,7 @@ impl Conv {
     }
 
     fn convolve(&self, x: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
+        let options = ConvOptions::new(self.stride, self.padding, [1, 1], 1);
         let precision = self.precision;
         precision.raise(conv2d(
             precision.lower(x),
@@ -196,30 +245,38 @@ impl Conv {
     }
 }
 
-/// A transposed 2D convolution: kernel 3, stride 2, padding 1, output padding 1.
+/// A transposed 2D convolution that multiplies height and width by its stride. Its output padding is its padding, which
+/// for kernel 3 and stride 2 gives exactly twice the size.
 #[derive(Module, Debug)]
 pub struct TransposedConv {
-    /// `[channels_in, channels_out, 3, 3]`
+    /// `[channels_in, channels_out, kernel height, kernel width]`
     pub weight: Param<Tensor<4>>,
     /// `[channels_out]`
-    pub bias: Param<Tensor<1>>,
+    pub bias: Option<Param<Tensor<1>>>,
+    stride: [usize; 2],
+    padding: usize,
     #[module(skip)]
     precision: Precision,
 }
 
 impl TransposedConv {
-    /// Doubles height and width.
+    /// The same layer without bias.
+    pub fn without_bias(self) -> Self {
+        Self { bias: None, ..self }
+    }
+
+    /// Enlarges.
     ///
     /// # Shapes
     /// - input: `[batch, channels_in, height, width]`
-    /// - output: `[batch, channels_out, 2 * height, 2 * width]`
+    /// - output: `[batch, channels_out, stride * height, stride * width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvTransposeOptions::new([2, 2], [1, 1], [1, 1], [1, 1], 1);
+        let options = ConvTransposeOptions::new(self.stride, [self.padding; 2], [self.padding; 2], [1, 1], 1);
         let precision = self.precision;
         precision.raise(conv_transpose2d(
             precision.lower(x),
             precision.lower(self.weight.val()),
-            Some(precision.lower(self.bias.val())),
+            self.bias.as_ref().map(|bias| precision.lower(bias.val())),
             options,
         ))
     }
@@ -299,6 +356,29 @@ impl AdaptiveGroupNorm {
 fn normalise_groups(x: Tensor<4>) -> Tensor<4> {
     let channels = x.dims()[1];
     normalise(x, (channels / 4).clamp(1, 32), 1e-6)
+}
+
+/// Instance norm with a learnt scale and shift per channel.
+#[derive(Module, Debug)]
+pub struct InstanceNorm {
+    /// `[channels]`
+    pub weight: Param<Tensor<1>>,
+    /// `[channels]`
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl InstanceNorm {
+    /// Normalises each channel of each sample over its pixels, then scales and shifts.
+    ///
+    /// # Shapes
+    /// - input, output: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let channels = x.dims()[1];
+        let shape = [1, channels, 1, 1];
+        normalise(x, channels, self.eps) * self.weight.val().reshape(shape) + self.bias.val().reshape(shape)
+    }
 }
 
 /// Instance norm without scale and shift, eps 1e-5: one group for each channel.

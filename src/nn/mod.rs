@@ -1,6 +1,6 @@
-//! The networks of SynDiff and the layers that they share. No file is read or written here.
+//! The networks of SynDiff and of segmentation, and the layers that they share. No file is read or written here.
 //!
-//! Images are tensors `[batch, channels, height, width]` with values in [-1, 1].
+//! Images are tensors `[batch, channels, height, width]`; those of SynDiff have values in [-1, 1].
 
 mod attention;
 mod diffusive_generator;
@@ -11,11 +11,15 @@ pub mod published;
 pub mod resample;
 mod tangent;
 mod translator;
+mod unet;
 
 pub use attention::Attention;
 pub use diffusive_generator::{DiffusiveGenerator, DiffusiveGeneratorConfig, Embedding, InputPyramid};
 pub use discriminator::{DiscriminatorSize, TimeDiscriminator, TimeDiscriminatorConfig};
-pub use layers::{AdaptiveGroupNorm, Conv, GroupNorm, Init, Linear, Precision, Spread, TransposedConv, constant};
+pub use layers::{
+    AdaptiveGroupNorm, Conv, GroupNorm, Init, InstanceNorm, Linear, Precision, Spread, TransposedConv, constant,
+};
 pub use patch_discriminator::{PatchDiscriminator, PatchDiscriminatorConfig};
 pub use tangent::Signal;
 pub use translator::{Translator, TranslatorConfig};
+pub use unet::{Encoder, Unet, UnetConfig};
