@@ -4,6 +4,11 @@ mod demo;
 mod devices;
 mod evaluate;
 mod import;
+mod segment;
+mod segment_evaluate;
+mod segment_predict;
+mod segment_train;
+mod stopping;
 mod train;
 mod translate;
 mod verify;
@@ -34,6 +39,8 @@ enum Command {
     Translate(translate::Args),
     /// Measure how good a translator is
     Evaluate(evaluate::Args),
+    /// Train, use and judge segmentation models
+    Segment(segment::Args),
     /// Turn generators trained with the published Python code into a run
     Import(import::Args),
     /// Check this program, or a graphics driver, against published numbers
@@ -127,6 +134,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Train(args) => args.run(),
         Command::Translate(args) => args.run(),
         Command::Evaluate(args) => args.run(),
+        Command::Segment(args) => args.run(),
         Command::Import(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Demo(args) => args.run(),

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,6 +12,7 @@ use synlabel::run::RunFolder;
 use synlabel::syndiff::TERM_NAMES;
 use synlabel::training::{self, Ending, Event, Start};
 
+use super::stopping::stop_on_ctrl_c;
 use super::{DeviceArgs, PrecisionArg, PresetArg, check_precision, report_skipped};
 
 /// Train a translator between the look of the labelled images and the look of the target images.
@@ -166,15 +165,7 @@ fn differences(run: &TrainConfig, asked: &TrainConfig) -> Result<String> {
 
 /// Trains with a progress bar; Ctrl-C saves and stops, a second one ends at once.
 pub fn train_with_progress(root: &Path, start: Start, device: &burn::tensor::Device) -> Result<Ending> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    // A second handler in one process (the demo trains once) would be refused; the first one is enough.
-    let _ = ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after this iteration and saving; press Ctrl-C again to end at once");
-    });
+    let stop = stop_on_ctrl_c();
     let mut display = Display::default();
     let ending = training::train(root, start, device, &stop, &mut |event| display.show(event));
     display.bar.finish_and_clear();

@@ -1,5 +1,7 @@
 //! The binary driven from outside, on phantoms.
 
+mod segment;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;

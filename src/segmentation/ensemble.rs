@@ -1,0 +1,147 @@
+//! The trained networks of a model, asked together: all folds and all mirrorings averaged.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use half::f16;
+
+use super::onnx::OnnxModel;
+use crate::error::Result;
+use crate::nn::Unet;
+
+/// One trained network.
+#[derive(Debug)]
+pub enum Network {
+    /// One of ours or of nnU-Net, and where it computes.
+    Unet(Box<Unet>, Device),
+    /// One of another kind; always on the processor.
+    Onnx(Box<OnnxModel>),
+}
+
+/// Networks that answer together.
+#[derive(Debug)]
+pub struct Ensemble {
+    /// The folds; at least one.
+    pub networks: Vec<Network>,
+    /// Classes, the background among them.
+    pub classes: usize,
+    /// Axes along which inputs are also shown mirrored: 0 for rows, 1 for columns.
+    pub mirror_axes: Vec<usize>,
+}
+
+impl Ensemble {
+    /// Logits that [`logits`](Self::logits) gives for each pixel.
+    pub fn channels(&self) -> usize {
+        self.networks.len() * self.classes
+    }
+
+    /// The class logits of each network on patches, each the mean over the mirrorings.
+    ///
+    /// # Shapes
+    /// - patches: `[height, width]` each, normalised
+    /// - output: `[networks * classes, height, width]` each
+    pub fn logits(&self, patches: &[Vec<f32>], size: [usize; 2]) -> Result<Vec<Vec<f32>>> {
+        let mirrorings = mirrorings(&self.mirror_axes);
+        let of_network = self.classes * size[0] * size[1];
+        let mut sums = vec![vec![0.0; self.networks.len() * of_network]; patches.len()];
+        for mirroring in &mirrorings {
+            let shown: Vec<Vec<f32>> = patches.iter().map(|patch| mirrored(patch, size, *mirroring)).collect();
+            for (place, network) in self.networks.iter().enumerate() {
+                for (sums, logits) in sums.iter_mut().zip(network.logits(&shown, self.classes, size)?) {
+                    let logits = mirrored(&logits, size, *mirroring);
+                    let sums = &mut sums[place * of_network..][..of_network];
+                    sums.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += logit);
+                }
+            }
+        }
+        sums.iter_mut().flatten().for_each(|sum| *sum /= mirrorings.len() as f32);
+        Ok(sums)
+    }
+
+    /// The mean over the networks of a row of logits, `[networks * classes, width]` to `[classes, width]`; in 16-bit
+    /// floats, as nnU-Net adds up.
+    pub fn combine(&self, row: &[f32]) -> Vec<f32> {
+        let of_network = row.len() / self.networks.len();
+        let count = f16::from_f32(self.networks.len() as f32);
+        let sum = |i: usize| {
+            let each = (0..self.networks.len()).map(|network| f16::from_f32(row[network * of_network + i]));
+            each.fold(f16::ZERO, |sum, logit| sum + logit)
+        };
+        (0..of_network).map(|i| (sum(i) / count).to_f32()).collect()
+    }
+}
+
+impl Network {
+    fn logits(&self, patches: &[Vec<f32>], classes: usize, size: [usize; 2]) -> Result<Vec<Vec<f32>>> {
+        match self {
+            Self::Unet(network, device) => {
+                let values = patches.concat();
+                let shape = [patches.len(), 1, size[0], size[1]];
+                let input = Tensor::<4>::from_data(TensorData::new(values, shape), (device, DType::F32));
+                let data = network.forward(input).into_data().convert::<f32>();
+                let values = data.as_slice::<f32>().expect("the data was just converted to f32");
+                Ok(values.chunks_exact(classes * size[0] * size[1]).map(<[f32]>::to_vec).collect())
+            }
+            Self::Onnx(model) => patches.iter().map(|patch| model.logits(patch, size)).collect(),
+        }
+    }
+}
+
+/// Every combination of the axes: which of rows and columns are reversed.
+fn mirrorings(axes: &[usize]) -> Vec<[bool; 2]> {
+    let choices = |axis: usize| if axes.contains(&axis) { vec![false, true] } else { vec![false] };
+    let columns = choices(1);
+    choices(0).into_iter().flat_map(|rows| columns.iter().map(move |columns| [rows, *columns])).collect()
+}
+
+/// Planes of `size`, one after the other, each reversed along the chosen axes.
+fn mirrored(planes: &[f32], [height, width]: [usize; 2], [rows, columns]: [bool; 2]) -> Vec<f32> {
+    let mut result = Vec::with_capacity(planes.len());
+    for plane in planes.chunks_exact(height * width) {
+        for y in 0..height {
+            let row = &plane[if rows { height - 1 - y } else { y } * width..][..width];
+            if columns {
+                result.extend(row.iter().rev());
+            } else {
+                result.extend(row);
+            }
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Init, Precision, UnetConfig};
+    use crate::random::Stream;
+
+    #[test]
+    fn planes_are_mirrored_one_by_one() {
+        let planes = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0];
+        assert_eq!(mirrored(&planes, [2, 3], [true, false])[..6], [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]);
+        assert_eq!(mirrored(&planes, [2, 3], [false, true])[6..], [9.0, 8.0, 7.0, 12.0, 11.0, 10.0]);
+        let twice = mirrored(&mirrored(&planes, [2, 3], [true, true]), [2, 3], [true, true]);
+        assert_eq!(twice, planes);
+        assert_eq!(mirrorings(&[0, 1]).len(), 4);
+        assert_eq!(mirrorings(&[1]), [[false, false], [false, true]]);
+        assert_eq!(mirrorings(&[]), [[false, false]]);
+    }
+
+    #[test]
+    fn a_mirrored_image_gets_the_mirrored_answer() {
+        let config = UnetConfig::plain(3, vec![4, 4], vec![[1, 1], [2, 2]]);
+        let device = Device::flex();
+        let network = |seed| {
+            let network = config.init(&mut Init::new(Stream::new(seed), &device, Precision::F32));
+            Network::Unet(Box::new(network), device.clone())
+        };
+        let ensemble = Ensemble { networks: vec![network(1), network(2)], classes: 3, mirror_axes: vec![0, 1] };
+        let patch = Stream::new(3).normals(8 * 8);
+        for mirroring in [[true, false], [false, true]] {
+            let straight = ensemble.logits(std::slice::from_ref(&patch), [8, 8]).unwrap().remove(0);
+            let reversed = ensemble.logits(&[mirrored(&patch, [8, 8], mirroring)], [8, 8]).unwrap().remove(0);
+            let back = mirrored(&reversed, [8, 8], mirroring);
+            assert!(straight.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-5));
+            assert!(straight.iter().zip(&reversed).any(|(a, b)| (a - b).abs() > 1e-3));
+        }
+    }
+}
