@@ -7,6 +7,8 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(any(feature = "cuda", feature = "vulkan", feature = "wgpu", feature = "metal", feature = "rocm"))]
+    make_the_processor_the_default();
     match cli::run() {
         Ok(code) => code,
         Err(error) => {
@@ -14,4 +16,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Burn reads the state of an optimiser to its default device, whichever it moves it to later. With a graphics feature
+/// that would be a card, and a panic where there is none.
+#[cfg(any(feature = "cuda", feature = "vulkan", feature = "wgpu", feature = "metal", feature = "rocm"))]
+fn make_the_processor_the_default() {
+    // SAFETY: nothing else runs yet that could read the environment at the same time.
+    unsafe { std::env::set_var("BURN_DEVICE", "flex") };
 }

@@ -84,6 +84,14 @@ impl LabelledSet {
             return Err(Error::dataset(dir, "all masks are empty: there is nothing to learn from them"));
         }
         notes.extend(note_unlabelled(&annotated.unlabelled));
+        let alone = images.iter().all(|image| image.subject == image.name);
+        if alone && images.len() > 1 && annotated.layout != AnnotatedLayout::Bids {
+            notes.push(
+                "nothing says which images show the same subject, so each is taken for one of its own, and folds may \
+                 share a subject; a table subjects.tsv (columns file, subject) in the folder tells them apart"
+                    .into(),
+            );
+        }
         let pixel_size_um = median_pixel_size(&images);
         if pixel_size_um.is_none() {
             notes.push(

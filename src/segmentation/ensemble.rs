@@ -1,5 +1,7 @@
 //! The trained networks of a model, asked together: all folds and all mirrorings averaged.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::f16;
 
@@ -40,20 +42,44 @@ impl Ensemble {
     /// - output: `[networks * classes, height, width]` each
     pub fn logits(&self, patches: &[Vec<f32>], size: [usize; 2]) -> Result<Vec<Vec<f32>>> {
         let mirrorings = mirrorings(&self.mirror_axes);
+        let looks: Vec<Look> = mirrorings
+            .iter()
+            .flat_map(|mirroring| (0..self.networks.len()).map(|network| (*mirroring, network)))
+            .map(|(mirroring, network)| Look { mirroring, network })
+            .collect();
+        let answers = self.look(&looks, patches, size)?;
         let of_network = self.classes * size[0] * size[1];
         let mut sums = vec![vec![0.0; self.networks.len() * of_network]; patches.len()];
-        for mirroring in &mirrorings {
-            let shown: Vec<Vec<f32>> = patches.iter().map(|patch| mirrored(patch, size, *mirroring)).collect();
-            for (place, network) in self.networks.iter().enumerate() {
-                for (sums, logits) in sums.iter_mut().zip(network.logits(&shown, self.classes, size)?) {
-                    let logits = mirrored(&logits, size, *mirroring);
-                    let sums = &mut sums[place * of_network..][..of_network];
-                    sums.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += logit);
-                }
+        for (look, answers) in looks.iter().zip(answers) {
+            for (sums, logits) in sums.iter_mut().zip(answers) {
+                let sums = &mut sums[look.network * of_network..][..of_network];
+                sums.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += logit);
             }
         }
         sums.iter_mut().flatten().for_each(|sum| *sum /= mirrorings.len() as f32);
         Ok(sums)
+    }
+
+    /// The answers to all looks, in their order, each for all patches.
+    ///
+    /// A processor's cores take patches one by one, since one network keeps hardly more than one core busy; a graphics
+    /// card is given all patches of a look together.
+    fn look(&self, looks: &[Look], patches: &[Vec<f32>], size: [usize; 2]) -> Result<Vec<Vec<Vec<f32>>>> {
+        let together = if self.networks.iter().any(Network::is_on_a_card) { patches.len() } else { 1 };
+        let jobs: Vec<(usize, &[Vec<f32>])> =
+            (0..looks.len()).flat_map(|look| patches.chunks(together).map(move |patches| (look, patches))).collect();
+        let answer = |(look, patches): &(usize, &[Vec<f32>])| {
+            let Look { mirroring, network } = looks[*look];
+            let shown: Vec<Vec<f32>> = patches.iter().map(|patch| mirrored(patch, size, mirroring)).collect();
+            let logits = self.networks[network].logits(&shown, self.classes, size)?;
+            Ok(logits.iter().map(|logits| mirrored(logits, size, mirroring)).collect::<Vec<_>>())
+        };
+        let answers = if together == 1 { in_parallel(&jobs, answer) } else { jobs.iter().map(answer).collect() };
+        let mut of_looks = vec![Vec::new(); looks.len()];
+        for ((look, _), answer) in jobs.iter().zip(answers) {
+            of_looks[*look].extend(answer?);
+        }
+        Ok(of_looks)
     }
 
     /// The mean over the networks of a row of logits, `[networks * classes, width]` to `[classes, width]`; in 16-bit
@@ -69,7 +95,38 @@ impl Ensemble {
     }
 }
 
+/// One way of asking: which network, about the image reversed along which axes.
+#[derive(Clone, Copy)]
+struct Look {
+    mirroring: [bool; 2],
+    network: usize,
+}
+
+/// The results of independent jobs, in their order, worked on by all cores.
+fn in_parallel<J: Sync, R: Send>(jobs: &[J], work: impl Fn(&J) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
+    let run = || {
+        let mut done = Vec::new();
+        while let Some((place, job)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, jobs.get(i)?)))
+        {
+            done.push((place, work(job)));
+        }
+        done
+    };
+    let mut results: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(run)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a worker does not panic")).collect()
+    });
+    results.sort_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
 impl Network {
+    fn is_on_a_card(&self) -> bool {
+        matches!(self, Self::Unet(_, device) if *device != Device::flex())
+    }
+
     fn logits(&self, patches: &[Vec<f32>], classes: usize, size: [usize; 2]) -> Result<Vec<Vec<f32>>> {
         match self {
             Self::Unet(network, device) => {
