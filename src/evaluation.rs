@@ -1,5 +1,5 @@
-//! The evaluation of a trained translator on folders of images: there-and-back fidelity of each image, and how close the
-//! translated sets come to the real ones. Method §5.
+//! The evaluation of a trained translator on folders of images: there-and-back fidelity and structure of each image, and
+//! how close the translated sets come to the real ones. Method §5.
 
 use serde::Serialize;
 
@@ -7,6 +7,7 @@ use crate::domain::{Domain, Pair};
 use crate::imaging::Plane;
 use crate::metrics::Summary;
 use crate::random::Stream;
+use crate::structure::{self, StructureScore};
 use crate::syndiff::ImageTranslator;
 use crate::validation::{Closeness, Fidelity, closeness, round_trips};
 
@@ -29,6 +30,8 @@ pub struct ImageFigures {
     /// There-and-back fidelity.
     #[serde(flatten)]
     pub fidelity: Fidelity,
+    /// How far its translation has its structures; none when both are blank.
+    pub structure: Option<StructureScore>,
 }
 
 /// Mean and spread over the images of one domain.
@@ -40,6 +43,10 @@ pub struct DomainFigures {
     pub psnr: Option<Summary>,
     /// Mean absolute difference.
     pub l1: Option<Summary>,
+    /// How far translations have the structures of their sources, edges and phase in one figure.
+    pub structure: Option<Summary>,
+    /// The same between sources and translations of other images: what chance gives.
+    pub structure_by_chance: Option<Summary>,
     /// How close this domain's images come to the other's look.
     pub closeness: Closeness,
 }
@@ -67,7 +74,8 @@ pub fn evaluate(
             let noise = stream.child(image.name.as_str());
             let trip = round_trips(translator, std::slice::from_ref(&image.plane), domain, &noise).remove(0);
             let fidelity = Fidelity::of(&trip.source, &trip.back);
-            images.push(ImageFigures { image: image.name.clone(), domain, fidelity });
+            let structure = structure::score(&trip.source, &trip.translation);
+            images.push(ImageFigures { image: image.name.clone(), domain, fidelity, structure });
             on_image(&image.name);
             trip.translation
         });
@@ -75,7 +83,8 @@ pub fn evaluate(
     });
     let domains = Pair::from_fn(|domain| {
         let figures = images.iter().filter(|figures| figures.domain == domain);
-        let fidelities: Vec<Fidelity> = figures.map(|figures| figures.fidelity).collect();
+        let fidelities: Vec<Fidelity> = figures.clone().map(|figures| figures.fidelity).collect();
+        let structures: Vec<f64> = figures.filter_map(|figures| Some(figures.structure?.combined())).collect();
         let summary = |value: fn(&Fidelity) -> f64| {
             Summary::of(&fidelities.iter().map(value).filter(|value| value.is_finite()).collect::<Vec<_>>())
         };
@@ -86,6 +95,8 @@ pub fn evaluate(
             ssim: summary(|f| f.ssim),
             psnr: summary(|f| f.psnr),
             l1: summary(|f| f.l1),
+            structure: Summary::of(&structures),
+            structure_by_chance: structure::reference(&own, &moved).map(|reference| reference.combined),
             closeness: closeness(&moved, &own, &other, seed),
         }
     });

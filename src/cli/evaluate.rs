@@ -33,9 +33,11 @@ enum What {
 /// Translate every image there and back; compare.
 ///
 /// Writes evaluation.csv (a row for each image) and evaluation.json. SSIM, PSNR and L1 compare an image with its
-/// there-and-back translation at the working resolution. The distance is a sliced Wasserstein distance between patches of
-/// Laplacian pyramids of the translated and of the real images: it needs no downloaded network. Beside it stand the
-/// same distance before translation, and that of one half of the real images from the other.
+/// there-and-back translation at the working resolution. Structure, from 0 to 1, compares an image with its translation:
+/// are the edges where they were, whatever became of the contrast? Beside it stands what unrelated images give. The
+/// distance is a sliced Wasserstein distance between patches of Laplacian pyramids of the translated and of the real
+/// images: it needs no downloaded network. Beside it stand the same distance before translation, and that of one half
+/// of the real images from the other.
 #[derive(Debug, clap::Args)]
 struct TranslationArgs {
     #[command(flatten)]
@@ -150,10 +152,23 @@ pub fn write_evaluation(folder: &Path, evaluation: &Evaluation) -> Result<()> {
     create_dir(folder)?;
     write_json(&folder.join("evaluation.json"), evaluation)?;
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["image", "domain", "ssim", "psnr", "l1"])?;
+    writer.write_record([
+        "image",
+        "domain",
+        "ssim",
+        "psnr",
+        "l1",
+        "structure",
+        "structure_edges",
+        "structure_phase",
+    ])?;
     for row in &evaluation.images {
-        let figures = [row.fidelity.ssim, row.fidelity.psnr, row.fidelity.l1].map(|value| value.to_string());
-        writer.write_record([row.image.as_str(), row.domain.name(), &figures[0], &figures[1], &figures[2]])?;
+        let fidelity = [row.fidelity.ssim, row.fidelity.psnr, row.fidelity.l1].map(Some);
+        let structure = row.structure.map(|score| [score.combined(), score.edges, score.phase]);
+        let structure = structure.map_or([None; 3], |figures| figures.map(Some));
+        let figures = fidelity.into_iter().chain(structure).map(|value| value.map_or(String::new(), |v| v.to_string()));
+        let names = [row.image.clone(), row.domain.name().to_string()];
+        writer.write_record(names.into_iter().chain(figures))?;
     }
     let bytes = writer.into_inner().context("cannot put the table together")?;
     let path = folder.join("evaluation.csv");
@@ -163,8 +178,18 @@ pub fn write_evaluation(folder: &Path, evaluation: &Evaluation) -> Result<()> {
 
 /// The figures of both directions.
 pub fn summary_table(evaluation: &Evaluation) -> Table {
-    let mut table =
-        Table::new(["direction", "images", "SSIM", "PSNR (dB)", "L1", "distance", "untranslated", "real to real"]);
+    let mut table = Table::new([
+        "direction",
+        "images",
+        "SSIM",
+        "PSNR (dB)",
+        "L1",
+        "structure",
+        "by chance",
+        "distance",
+        "untranslated",
+        "real to real",
+    ]);
     for domain in Domain::BOTH {
         let figures = evaluation.domains.of(domain);
         let show = |summary: &Option<synlabel::metrics::Summary>| {
@@ -176,6 +201,8 @@ pub fn summary_table(evaluation: &Evaluation) -> Table {
             show(&figures.ssim),
             show(&figures.psnr),
             show(&figures.l1),
+            show(&figures.structure),
+            show(&figures.structure_by_chance),
             format!("{:.3}", figures.closeness.translated),
             format!("{:.3}", figures.closeness.untranslated),
             format!("{:.3}", figures.closeness.floor),
