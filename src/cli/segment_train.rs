@@ -148,7 +148,7 @@ impl Args {
         self.check_classes(&set, &model)?;
         let cases = set.cases(model.plan());
         let names: Vec<String> = set.images.into_iter().map(|image| image.name).collect();
-        let folds = self.chosen_folds(&model);
+        let folds = self.chosen_folds(&model)?;
         self.fit_budget(&mut model, &folds, &cases, &names, began, &device)?;
         self.train(&model, &folds, &cases, &names, &device)
     }
@@ -195,9 +195,6 @@ impl Args {
         let count = if self.fold == [Fold::All] { 1 } else { self.folds as usize };
         let folds = Folds::by_subject(&set.subjects(), count, &self.hold_out, plan.seed)
             .map_err(|reason| anyhow::anyhow!("cannot part the images in {}: {reason}", self.input.display()))?;
-        if let Some(fold) = self.fold.iter().find(|fold| matches!(fold, Fold::Number(number) if *number >= count)) {
-            bail!("there is no fold {fold}: {count} folds are numbered from 0 to {}", count - 1);
-        }
         Ok(ModelFolder::create(&self.output, &plan, &ModelData { options, folds })?)
     }
 
@@ -212,16 +209,19 @@ impl Args {
         Ok(())
     }
 
-    fn chosen_folds(&self, model: &ModelFolder) -> Vec<Fold> {
-        if !self.fold.is_empty() {
-            return self.fold.clone();
+    fn chosen_folds(&self, model: &ModelFolder) -> Result<Vec<Fold>> {
+        let count = model.data().folds.count();
+        let is_missing = |fold: &&Fold| matches!(fold, Fold::Number(number) if *number >= count || count == 1);
+        if let Some(fold) = self.fold.iter().find(is_missing) {
+            let known = if count == 1 { "all".to_string() } else { format!("0 to {} and all", count - 1) };
+            bail!("there is no fold {fold} in {}: it has {known}", self.output.display());
         }
-        let begun = |fold: &Fold| model.has(*fold, Which::Last);
-        match model.data().folds.count() {
-            // Begun with `--fold all`, which parts nothing.
-            1 if begun(&Fold::All) || self.resume => vec![Fold::All],
+        Ok(match count {
+            _ if !self.fold.is_empty() => self.fold.clone(),
+            // Made for `--fold all`, which parts nothing.
+            1 => vec![Fold::All],
             count => (0..count).map(Fold::Number).collect(),
-        }
+        })
     }
 
     /// Plans epochs for the time that is left; a training that goes on keeps its plan.
