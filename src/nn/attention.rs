@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 
-use super::layers::{GroupNorm, Init, Linear, Spread};
+use super::layers::{Init, Linear, Spread};
+use super::norms::GroupNorm;
 
 /// Single-head attention with a residual connection: (x + project(softmax(qᵀk/√C)·v))/√2.
 #[derive(Module, Debug)]

@@ -15,7 +15,8 @@ use burn::tensor::ops::PadMode;
 use serde::{Deserialize, Serialize};
 
 use super::attention::Attention;
-use super::layers::{AdaptiveGroupNorm, Conv, GroupNorm, Init, Linear, Spread, sinusoidal_embedding};
+use super::layers::{Conv, Init, Linear, Spread, sinusoidal_embedding};
+use super::norms::{AdaptiveGroupNorm, GroupNorm};
 use super::resample::{Resampling, blur_for_strided_conv};
 use crate::error::{Error, Result};
 

@@ -6,6 +6,7 @@ mod attention;
 mod diffusive_generator;
 mod discriminator;
 mod layers;
+mod norms;
 mod patch_discriminator;
 pub mod published;
 pub mod resample;
@@ -16,9 +17,8 @@ mod unet;
 pub use attention::Attention;
 pub use diffusive_generator::{DiffusiveGenerator, DiffusiveGeneratorConfig, Embedding, InputPyramid};
 pub use discriminator::{DiscriminatorSize, TimeDiscriminator, TimeDiscriminatorConfig};
-pub use layers::{
-    AdaptiveGroupNorm, Conv, GroupNorm, Init, InstanceNorm, Linear, Precision, Spread, TransposedConv, constant,
-};
+pub use layers::{Conv, Init, Linear, Precision, Spread, TransposedConv, constant};
+pub use norms::{AdaptiveGroupNorm, GroupNorm, InstanceNorm};
 pub use patch_discriminator::{PatchDiscriminator, PatchDiscriminatorConfig};
 pub use tangent::Signal;
 pub use translator::{Translator, TranslatorConfig};

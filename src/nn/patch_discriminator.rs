@@ -5,7 +5,8 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::leaky_relu;
 use serde::{Deserialize, Serialize};
 
-use super::layers::{Conv, Init, Spread, instance_norm};
+use super::layers::{Conv, Init, Spread};
+use super::norms::instance_norm;
 use super::published::{Parameter, Published, parameters};
 use super::tangent::SLOPE;
 

@@ -8,7 +8,8 @@ use burn::tensor::activation::relu;
 use burn::tensor::ops::PadMode;
 use serde::{Deserialize, Serialize};
 
-use super::layers::{Conv, Init, Spread, TransposedConv, instance_norm};
+use super::layers::{Conv, Init, Spread, TransposedConv};
+use super::norms::instance_norm;
 use super::published::{Parameter, Published, parameters};
 
 /// The shape of a [`Translator`]. The defaults are the published ones.

@@ -11,7 +11,8 @@ use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
 use serde::{Deserialize, Serialize};
 
-use super::layers::{Conv, Init, InstanceNorm, Spread, TransposedConv};
+use super::layers::{Conv, Init, Spread, TransposedConv};
+use super::norms::InstanceNorm;
 use super::published::{Parameter, Published, parameters};
 
 /// What the stages of the encoder are made of.

@@ -1,0 +1,141 @@
+//! Norms over groups of channels, with fixed, learnt or style-dependent scale and shift.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use super::layers::{Init, Linear, Spread};
+
+impl Init {
+    /// A group norm with weight 1 and bias 0.
+    pub fn group_norm(&mut self, channels: usize) -> GroupNorm {
+        GroupNorm {
+            weight: self.given(vec![1.0; channels], [channels]),
+            bias: self.given(vec![0.0; channels], [channels]),
+        }
+    }
+
+    /// An instance norm with weight 1 and bias 0.
+    pub fn instance_norm(&mut self, channels: usize, eps: f64) -> InstanceNorm {
+        InstanceNorm {
+            weight: self.given(vec![1.0; channels], [channels]),
+            bias: self.given(vec![0.0; channels], [channels]),
+            eps,
+        }
+    }
+
+    /// A group norm whose scale and shift are linear in a style vector, starting near scale 1 and shift 0.
+    pub fn adaptive_group_norm(&mut self, channels: usize, style_dim: usize) -> AdaptiveGroupNorm {
+        let mut style = self.linear(style_dim, 2 * channels, Spread::FanOut(1.0));
+        let identity = (0..2 * channels).map(|i| if i < channels { 1.0 } else { 0.0 }).collect();
+        style.bias = self.given(identity, [2 * channels]);
+        AdaptiveGroupNorm { style }
+    }
+}
+
+/// Group norm with min(channels / 4, 32) groups, eps 1e-6, and a learnt scale and shift per channel.
+#[derive(Module, Debug)]
+pub struct GroupNorm {
+    /// `[channels]`
+    pub weight: Param<Tensor<1>>,
+    /// `[channels]`
+    pub bias: Param<Tensor<1>>,
+}
+
+impl GroupNorm {
+    /// Normalises within each group of channels, then scales and shifts.
+    ///
+    /// # Shapes
+    /// - input, output: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let channels = x.dims()[1];
+        let shape = [1, channels, 1, 1];
+        normalise_groups(x) * self.weight.val().reshape(shape) + self.bias.val().reshape(shape)
+    }
+}
+
+/// Group norm whose scale and shift depend on a style vector (Huang and Belongie 2017; here on the latent of DDGAN).
+#[derive(Module, Debug)]
+pub struct AdaptiveGroupNorm {
+    /// style → (scale, shift), `[style_dim, 2 * channels]`.
+    pub style: Linear,
+}
+
+impl AdaptiveGroupNorm {
+    /// scale(style)·GN(x) + shift(style).
+    ///
+    /// # Shapes
+    /// - x, output: `[batch, channels, height, width]`
+    /// - style: `[batch, style_dim]`
+    pub fn forward(&self, x: Tensor<4>, style: Tensor<2>) -> Tensor<4> {
+        let [batch, channels, _, _] = x.dims();
+        let style = self.style.forward(style).reshape([batch, 2 * channels, 1, 1]);
+        let scale = style.clone().narrow(1, 0, channels);
+        let shift = style.narrow(1, channels, channels);
+        normalise_groups(x) * scale + shift
+    }
+}
+
+fn normalise_groups(x: Tensor<4>) -> Tensor<4> {
+    let channels = x.dims()[1];
+    normalise(x, (channels / 4).clamp(1, 32), 1e-6)
+}
+
+/// Instance norm with a learnt scale and shift per channel.
+#[derive(Module, Debug)]
+pub struct InstanceNorm {
+    /// `[channels]`
+    pub weight: Param<Tensor<1>>,
+    /// `[channels]`
+    pub bias: Param<Tensor<1>>,
+    /// Keeps a flat channel finite.
+    #[module(skip)]
+    pub eps: f64,
+}
+
+impl InstanceNorm {
+    /// Normalises each channel of each sample over its pixels, then scales and shifts.
+    ///
+    /// # Shapes
+    /// - input, output: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let channels = x.dims()[1];
+        let shape = [1, channels, 1, 1];
+        normalise(x, channels, self.eps) * self.weight.val().reshape(shape) + self.bias.val().reshape(shape)
+    }
+}
+
+/// Instance norm without scale and shift, eps 1e-5: one group for each channel.
+pub fn instance_norm(x: Tensor<4>) -> Tensor<4> {
+    let channels = x.dims()[1];
+    normalise(x, channels, 1e-5)
+}
+
+/// (x − mean)/√(variance + eps), mean and (biased) variance over each group of channels of each sample.
+fn normalise(x: Tensor<4>, groups: usize, eps: f64) -> Tensor<4> {
+    let [batch, channels, height, width] = x.dims();
+    let grouped = x.reshape([batch * groups, channels / groups * height * width]);
+    let centred = grouped.clone() - grouped.mean_dim(1);
+    let variance = centred.clone().square().mean_dim(1);
+    (centred * (variance + eps).sqrt().recip()).reshape([batch, channels, height, width])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+    use crate::random::Stream;
+
+    #[test]
+    fn norms_give_mean_zero_and_variance_one_in_each_group() {
+        let device = Device::flex();
+        let values: Vec<f32> = Stream::new(3).normals(2 * 8 * 6 * 6).iter().map(|v| 3.0 * v + 5.0).collect();
+        let x = Tensor::<4>::from_data(TensorData::new(values, [2, 8, 6, 6]), &device);
+        // min(8/4, 32) = 2 groups of 4 channels.
+        for (normed, groups) in [(normalise_groups(x.clone()), 2), (instance_norm(x), 8)] {
+            let (variance, mean) = normed.reshape([2 * groups, 8 / groups * 36]).var_mean_bias(1);
+            assert!(mean.abs().max().into_scalar::<f32>() < 1e-5);
+            assert!((variance - 1.0).abs().max().into_scalar::<f32>() < 1e-4);
+        }
+    }
+}
