@@ -4,7 +4,7 @@
 //! and object numbers, 8 or 16 bits. Which files make up the masks of an image is found in `annotated` and `nnunet`.
 
 use crate::error::{Error, Result};
-use crate::imaging::{self, LabelMap};
+use crate::imaging::{LabelMap, Raster, Samples};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub struct MaskSource {
 }
 
 /// One mask file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MaskFile {
     /// The file.
     pub path: PathBuf,
@@ -29,7 +29,7 @@ pub struct MaskFile {
 ///
 /// Values are those stored, except that a 16-bit file in which all are multiples of 257, and some larger than 255, was
 /// stretched from 8 bits and is taken back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// 255 is this class; or 1 is, in a file of 0 and 1.
     Binary(u8),
@@ -61,26 +61,23 @@ const USUAL_OVERLAP: f64 = 0.01;
 /// with values above 255, threshold and grey values count 257-fold. A mask without strays is read as if there were no
 /// threshold, and numbers of classes are never thresholded.
 pub fn read_labels(source: &MaskSource, size: [usize; 2], threshold: Option<u8>) -> Result<Labels> {
-    if threshold == Some(0) {
-        let reason = "a mask threshold of 0 would make every pixel foreground; give one from 1 to 255";
-        return Err(Error::Config(reason.to_string()));
-    }
+    check_threshold(threshold)?;
     let [height, width] = size;
     let mut classes = vec![0; height * width];
     let mut overlap = 0;
     for file in &source.files {
         let mask = Stored::read(&file.path)?;
-        if [mask.height, mask.width] != size {
+        if mask.size() != size {
             let reason = format!(
                 "the mask has {} x {} pixels and its image {width} x {height} (width x height); give the mask that was \
                  drawn on this very image",
-                mask.width, mask.height
+                mask.size()[1],
+                mask.size()[0]
             );
             return Err(Error::image(&file.path, reason));
         }
         let class_of = mask.classes_of_values(&file.encoding, threshold)?;
-        for (class, value) in classes.iter_mut().zip(&mask.values) {
-            let new = class_of[usize::from(*value)];
+        for (class, new) in classes.iter_mut().zip(mask.classes(&class_of)) {
             overlap += usize::from(*class != 0 && new != 0 && *class != new);
             *class = new.max(*class);
         }
@@ -108,14 +105,14 @@ pub fn read_labels(source: &MaskSource, size: [usize; 2], threshold: Option<u8>)
 /// If that fails, values that cover less than 1 % of what is not 0 are set aside, as edges that were smoothed leave
 /// them; then 255 must be left alone or with 127 or 128. Files that cannot be read are passed over unless all are.
 pub(super) fn guess_greys(root: &Path, paths: &[&Path]) -> Result<Vec<(u16, String)>> {
-    let mut pixels: BTreeMap<u16, usize> = BTreeMap::new();
+    let mut pixels: BTreeMap<u16, u64> = BTreeMap::new();
     let mut first_error = None;
     let mut any_read = false;
     for path in paths {
         match Stored::read(path) {
             Ok(mask) => {
                 any_read = true;
-                mask.counts().into_iter().for_each(|(value, count)| *pixels.entry(value).or_default() += count);
+                mask.counts.into_iter().for_each(|(value, count)| *pixels.entry(value).or_default() += count);
             }
             Err(error) => first_error = first_error.or(Some(error)),
         }
@@ -124,7 +121,7 @@ pub(super) fn guess_greys(root: &Path, paths: &[&Path]) -> Result<Vec<(u16, Stri
         return Err(error);
     }
     pixels.remove(&0);
-    let labelled: usize = pixels.values().sum();
+    let labelled: u64 = pixels.values().sum();
     let all: Vec<u16> = pixels.keys().copied().collect();
     let frequent: Vec<u16> =
         pixels.iter().filter(|(_, count)| **count * 100 >= labelled).map(|(value, _)| *value).collect();
@@ -170,43 +167,72 @@ fn some_of(words: impl ExactSizeIterator<Item = String>) -> String {
     if more > 0 { format!("{few} and {more} more") } else { few }
 }
 
+/// Reads one mask. For masks of one image together, see [`read_labels`], which says how a threshold is used.
+pub fn read_mask(file: &MaskFile, threshold: Option<u8>) -> Result<LabelMap> {
+    check_threshold(threshold)?;
+    let mask = Stored::read(&file.path)?;
+    let class_of = mask.classes_of_values(&file.encoding, threshold)?;
+    Ok(LabelMap::new(mask.raster.height(), mask.raster.width(), mask.classes(&class_of).collect()))
+}
+
+/// The largest value of a mask, that of a mask stretched from 8 bits taken back.
+pub fn largest_value(path: &Path) -> Result<u16> {
+    Ok(Stored::read(path)?.counts.last_key_value().map_or(0, |(value, _)| *value))
+}
+
+fn check_threshold(threshold: Option<u8>) -> Result<()> {
+    if threshold == Some(0) {
+        let reason = "a mask threshold of 0 would make every pixel foreground; give one from 1 to 255";
+        return Err(Error::Config(reason.to_string()));
+    }
+    Ok(())
+}
+
 /// A mask file as it was decoded.
 struct Stored {
     path: PathBuf,
-    height: usize,
-    width: usize,
-    values: Vec<u16>,
+    raster: Raster,
+    /// Stored values for one of the mask: 257 where 8 bits were stretched to 16.
+    scale: u16,
+    /// How many pixels hold each value of the mask that occurs.
+    counts: BTreeMap<u16, u64>,
 }
 
 impl Stored {
     fn read(path: &Path) -> Result<Self> {
-        let picture = imaging::read(path)?;
+        let picture = Raster::read(path)?;
         if picture.note.is_some_and(|note| note.contains("colour image")) {
             let reason = "it is a mask in colours, which stand for no class; save it as grey values";
             return Err(Error::image(path, reason));
         }
-        let white = picture.depth.white();
-        let mut values: Vec<u16> = picture.plane.pixels().iter().map(|value| (value * white).round() as u16).collect();
+        let histogram = picture.raster.histogram(&picture.raster.window());
+        let largest = histogram.range().map_or(0, |(_, largest)| largest);
         // How an 8-bit value is stretched to 16 bits: 255 * 257 = 65535.
-        if values.iter().any(|value| *value > 255) && values.iter().all(|value| value % 257 == 0) {
-            values.iter_mut().for_each(|value| *value /= 257);
-        }
-        Ok(Self { path: path.to_path_buf(), height: picture.plane.height(), width: picture.plane.width(), values })
+        let is_stretched = largest > 255 && histogram.occurring().all(|(value, _)| value.is_multiple_of(257));
+        let scale = if is_stretched { 257 } else { 1 };
+        let counts = histogram.occurring().map(|(value, count)| (value / scale, count)).collect();
+        Ok(Self { path: path.to_path_buf(), raster: picture.raster, scale, counts })
     }
 
-    /// How many pixels hold each value.
-    fn counts(&self) -> BTreeMap<u16, usize> {
-        let mut counts = vec![0; usize::from(u16::MAX) + 1];
-        self.values.iter().for_each(|value| counts[usize::from(*value)] += 1);
-        (0..=u16::MAX).zip(counts).filter(|(_, count)| *count > 0).collect()
+    fn size(&self) -> [usize; 2] {
+        [self.raster.height(), self.raster.width()]
+    }
+
+    /// The class of each pixel, given that of each value.
+    fn classes<'a>(&'a self, class_of: &'a [u8]) -> Box<dyn Iterator<Item = u8> + 'a> {
+        let class = |value: u16| class_of[usize::from(value / self.scale)];
+        match self.raster.samples() {
+            Samples::Eight(samples) => Box::new(samples.iter().map(move |value| class(u16::from(*value)))),
+            Samples::Sixteen(samples) => Box::new(samples.iter().map(move |value| class(*value))),
+        }
     }
 
     /// A table of the class of each value, up to the highest that occurs.
     fn classes_of_values(&self, encoding: &Encoding, threshold: Option<u8>) -> Result<Vec<u8>> {
-        let counts = self.counts();
-        let highest = counts.keys().copied().max().unwrap_or(0);
-        let is_stray = |value: &u16| encoding.class_of(*value, highest).is_none();
-        let strays: Vec<(u16, usize)> = counts.into_iter().filter(|(value, _)| is_stray(value)).collect();
+        let highest = self.counts.last_key_value().map_or(0, |(value, _)| *value);
+        let is_stray = |value: u16| encoding.class_of(value, highest).is_none();
+        let counts = self.counts.iter().map(|(value, count)| (*value, *count));
+        let strays: Vec<(u16, u64)> = counts.filter(|(value, _)| is_stray(*value)).collect();
         if strays.is_empty() {
             return Ok((0..=highest).map(|value| encoding.class_of(value, highest).unwrap_or(0)).collect());
         }
@@ -224,8 +250,8 @@ impl Stored {
         Ok(class_of)
     }
 
-    fn refuse(&self, encoding: &Encoding, mut strays: Vec<(u16, usize)>) -> Error {
-        let pixels: usize = strays.iter().map(|(_, count)| count).sum();
+    fn refuse(&self, encoding: &Encoding, mut strays: Vec<(u16, u64)>) -> Error {
+        let pixels: u64 = strays.iter().map(|(_, count)| count).sum();
         strays.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let found = some_of(strays.iter().map(|(value, count)| format!("{count} x {value}")));
         let remedy = match encoding.greys().as_deref() {
@@ -238,7 +264,7 @@ impl Stored {
         };
         let reason = format!(
             "{pixels} of its {} pixels hold values that a mask of {encoding} must not have: {found}; {remedy}",
-            self.values.len()
+            self.counts.values().sum::<u64>()
         );
         Error::image(&self.path, reason)
     }

@@ -13,7 +13,7 @@ mod nnunet;
 mod split;
 
 pub use annotated::{AnnotatedDataset, AnnotatedLayout, discover_annotated};
-pub use labels::{Encoding, Labels, MaskFile, MaskSource, read_labels};
+pub use labels::{Encoding, Labels, MaskFile, MaskSource, largest_value, read_labels, read_mask};
 pub use load::{Image, Loaded, load};
 pub use split::{Split, split};
 

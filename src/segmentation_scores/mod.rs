@@ -5,20 +5,19 @@
 //! Objects are those of the module `objects`, matched one to one at an intersection over union of at least 1/2.
 
 mod figures;
-mod masks;
 mod names;
 mod pairs;
 
 pub use figures::{Figures, ObjectCounts, PixelCounts, Summaries, Values};
-pub use masks::Content;
 pub use pairs::{ClassMask, ClassPair, ImagePair, Pairs, find_pairs};
 
+use crate::dataset::{Encoding, MaskFile, read_mask};
 use crate::error::{Error, Result};
 use crate::imaging::LabelMap;
 use crate::objects::Region;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// How masks are read and compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,9 +119,9 @@ pub fn score(pairs: &Pairs, options: &ScoreOptions, mut on_image: impl FnMut(&st
 
 fn score_image(pair: &ImagePair, options: &ScoreOptions) -> Result<Vec<ImageScores>> {
     let mut maps = Maps::new();
-    for ClassMask { path, content, .. } in pair.classes.iter().flat_map(|class| [&class.predicted, &class.truth]) {
-        if !maps.contains_key(&(path.as_path(), *content)) {
-            maps.insert((path, *content), masks::read(path, *content, options.threshold)?);
+    for ClassMask { file, .. } in pair.classes.iter().flat_map(|class| [&class.predicted, &class.truth]) {
+        if !maps.contains_key(file) {
+            maps.insert(file, read(file, options.threshold)?);
         }
     }
     let scores = pair.classes.iter().map(|ClassPair { class, predicted, truth }| {
@@ -138,11 +137,20 @@ fn score_image(pair: &ImagePair, options: &ScoreOptions) -> Result<Vec<ImageScor
     scores.collect()
 }
 
+fn read(file: &MaskFile, threshold: Option<u8>) -> Result<LabelMap> {
+    read_mask(file, threshold).map_err(|error| match (&file.encoding, error) {
+        (Encoding::Numbers(_), Error::Image { path, reason }) => {
+            Error::Image { path, reason: reason + "; --classes names all of them" }
+        }
+        (_, error) => error,
+    })
+}
+
 /// The label maps of one image, each read once though it may show several classes.
-type Maps<'a> = HashMap<(&'a Path, Content), LabelMap>;
+type Maps<'a> = HashMap<&'a MaskFile, LabelMap>;
 
 fn region<'a>(mask: &'a ClassMask, maps: &'a Maps<'a>) -> Region<'a> {
-    Region { labels: &maps[&(mask.path.as_path(), mask.content)], class: mask.number }
+    Region { labels: &maps[&mask.file], class: mask.number }
 }
 
 fn check_sizes(predicted: &ClassMask, truth: &ClassMask, sizes: [[usize; 2]; 2]) -> Result<()> {
@@ -151,11 +159,11 @@ fn check_sizes(predicted: &ClassMask, truth: &ClassMask, sizes: [[usize; 2]; 2])
         return Ok(());
     }
     Err(Error::image(
-        &predicted.path,
+        &predicted.file.path,
         format!(
             "it has {width} x {height} pixels (width x height) and {} has {true_width} x {true_height}; predict at the \
              size of the image, or see whether both are of the same image",
-            truth.path.display()
+            truth.file.path.display()
         ),
     ))
 }

@@ -4,8 +4,8 @@
 //! the classes.
 
 use super::ScoreOptions;
-use super::masks::{AXON_MYELIN, Content, largest_number};
 use super::names::{MaskName, classes_of_dataset_json, fold_folder, folds_of_splits_json};
+use crate::dataset::{Encoding, MaskFile, largest_value};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,8 @@ use walkdir::{DirEntry, WalkDir};
 /// Where a class of an image is to be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassMask {
-    /// The file.
-    pub path: PathBuf,
-    /// What its grey values mean.
-    pub content: Content,
+    /// The file, and what its grey values mean.
+    pub file: MaskFile,
     /// The number of the class once the file is read.
     pub number: u8,
 }
@@ -184,8 +182,8 @@ impl Side {
         }
     }
 
-    fn largest_number(&self, threshold: Option<u8>) -> Result<u8> {
-        self.files.iter().try_fold(0, |largest, file| Ok(largest.max(largest_number(&file.path, threshold)?)))
+    fn largest_number(&self) -> Result<u8> {
+        self.files.iter().try_fold(0, |largest, file| Ok(largest.max(largest_number(&file.path)?)))
     }
 
     /// The best mask of each class of each image; `names` are those of the classes 1, 2 ... of label maps.
@@ -201,7 +199,7 @@ impl Side {
                             "it shows the class {class} of {}, and so does {}; give each image another name, or give \
                              one of their folders",
                             file.name.image,
-                            known.path.display()
+                            known.file.path.display()
                         );
                         return Err(Error::image(&file.path, reason));
                     }
@@ -216,15 +214,22 @@ impl Side {
     fn classes_of(&self, file: &File, names: &[String]) -> Vec<(String, u8, ClassMask)> {
         let MaskName { class, is_manual, is_instances, .. } = &file.name;
         let combined = AXON_MYELIN.map(String::from);
-        let (content, classes) = match class.as_ref().map(|class| class.as_str()) {
-            None => (Content::Numbers(names.len() as u8), names),
-            Some("axonmyelin") => (Content::AxonMyelin, combined.as_slice()),
-            Some(_) if *is_instances => (Content::Instances, class.as_slice()),
-            Some(_) => (Content::Binary, class.as_slice()),
+        let (encoding, classes) = match class.as_ref().map(|class| class.as_str()) {
+            // One class may be 1, as in a label map, or white, as in a mask.
+            None if names.len() == 1 => (Encoding::Binary(1), names),
+            None => (Encoding::Numbers(names.len() as u8), names),
+            Some("axonmyelin") => (Encoding::Greys(vec![(127, 1), (128, 1), (255, 2)]), combined.as_slice()),
+            Some(_) if *is_instances => (Encoding::Objects(1), class.as_slice()),
+            Some(_) => (Encoding::Binary(1), class.as_slice()),
         };
-        let second_hand = u8::from(content == Content::AxonMyelin) * 2 + u8::from(content == Content::Instances);
+        let second_hand = match encoding {
+            Encoding::Greys(_) => 2,
+            Encoding::Objects(_) => 1,
+            Encoding::Numbers(_) | Encoding::Binary(_) => 0,
+        };
         let rank = 2 * second_hand + u8::from(*is_manual != (self.role == Role::Truth));
-        let mask = |number| ClassMask { path: file.path.clone(), content, number };
+        let mask =
+            |number| ClassMask { file: MaskFile { path: file.path.clone(), encoding: encoding.clone() }, number };
         classes.iter().zip(1..).map(|(class, number)| (class.clone(), rank, mask(number))).collect()
     }
 }
@@ -233,6 +238,18 @@ impl Side {
 fn is_entered(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     entry.depth() == 0 || !(name.starts_with('.') || name == "imagesTr" || name == "imagesTs")
+}
+
+/// The classes of a mask of two of them: NeuroPoly's convention.
+const AXON_MYELIN: [&str; 2] = ["myelin", "axon"];
+
+/// The largest class number of a label map whose classes have no names. Greater values are taken for grey values.
+const LARGEST_UNNAMED: u16 = 31;
+
+/// The largest class number of a label map whose classes have no names; 1 for what is a mask of one class, if anything.
+fn largest_number(path: &Path) -> Result<u8> {
+    let largest = largest_value(path)?;
+    Ok(if largest <= LARGEST_UNNAMED { largest as u8 } else { 1 })
 }
 
 fn is_mask_format(path: &Path) -> bool {
@@ -259,7 +276,7 @@ fn class_names(sides: &[Side; 2], options: &ScoreOptions) -> Result<[Vec<String>
         *found = side.names_in_dataset_json()?;
     }
     let counted = if numbered == [true, true] && given.is_none() && found == [None, None] {
-        let [a, b] = [sides[0].largest_number(options.threshold)?, sides[1].largest_number(options.threshold)?];
+        let [a, b] = [sides[0].largest_number()?, sides[1].largest_number()?];
         Some((1..=a.max(b)).map(|number| format!("class_{number}")).collect())
     } else {
         None
@@ -310,13 +327,10 @@ impl Pairing {
                 self.one_sided.entry((class, "predicted, but not true,")).or_default().push(full_name.clone());
                 continue;
             };
-            if predicted
-                .path
-                .canonicalize()
-                .is_ok_and(|path| truth.path.canonicalize().is_ok_and(|truth| truth == path))
-            {
+            let [path, true_path] = [&predicted.file.path, &truth.file.path].map(|path| path.canonicalize().ok());
+            if path.is_some() && path == true_path {
                 let reason = "it is both the prediction and the truth; give another folder, or name one mask -manual";
-                return Err(Error::image(&predicted.path, reason));
+                return Err(Error::image(&predicted.file.path, reason));
             }
             classes.push(ClassPair { class, predicted, truth: truth.clone() });
         }

@@ -176,3 +176,26 @@ fn an_unreadable_mask_is_passed_over_in_guessing_unless_it_is_the_only_one() {
     assert_eq!(guess_greys(masks.0.path(), &[&bad, &good]).unwrap(), [(255, "foreground".to_string())]);
     assert!(guess_greys(masks.0.path(), &[&bad]).unwrap_err().to_string().contains("empty"));
 }
+
+#[test]
+fn a_single_mask_may_have_any_size_and_tells_its_largest_value() {
+    let masks = Masks::new();
+    let file = |path: PathBuf, encoding| MaskFile { path, encoding };
+    let classes = |file: &MaskFile, threshold| {
+        let labels = read_mask(file, threshold).map_err(|error| error.to_string());
+        labels.map(|labels| labels.classes().to_vec())
+    };
+    let greys = file(masks.eight("a.png", &[0, 63, 64, 128, 199, 200, 255]), axon_and_myelin());
+    assert_eq!(classes(&greys, Some(200)), Ok(vec![0, 0, 1, 1, 1, 2, 2]));
+    assert_eq!(classes(&greys, Some(40)), Ok(vec![0, 2, 2, 2, 2, 2, 2]));
+    assert!(classes(&greys, None).unwrap_err().contains("--mask-threshold 200"));
+    assert!(classes(&greys, Some(0)).unwrap_err().contains("threshold of 0"));
+    let deep = file(masks.sixteen("b.png", &[200 * 257 - 1, 200 * 257]), Encoding::Binary(1));
+    assert_eq!(classes(&deep, Some(200)), Ok(vec![0, 1]));
+    let numbers = file(masks.eight("c.png", &[0, 1, 2, 3]), Encoding::Numbers(2));
+    let message = classes(&numbers, Some(200)).unwrap_err();
+    assert!(message.contains("1 x 3") && message.contains("numbers from 0 to 2"), "{message}");
+    assert_eq!(largest_value(&numbers.path).unwrap(), 3);
+    assert_eq!(largest_value(&masks.sixteen("d.png", &[0, 65535])).unwrap(), 255);
+    assert_eq!(largest_value(&masks.eight("e.png", &[0, 0])).unwrap(), 0);
+}

@@ -27,7 +27,7 @@ fn refusal(predictions: &TempDir, truth: &TempDir, options: &ScoreOptions) -> St
 
 /// The file names and numbers of a class pair.
 fn files(pair: &ClassPair) -> [(&str, u8); 2] {
-    [&pair.predicted, &pair.truth].map(|mask| (mask.path.file_name().unwrap().to_str().unwrap(), mask.number))
+    [&pair.predicted, &pair.truth].map(|mask| (mask.file.path.file_name().unwrap().to_str().unwrap(), mask.number))
 }
 
 #[test]
