@@ -84,18 +84,6 @@ impl Objects {
         &self.areas
     }
 
-    /// Whether each pixel belongs to an object whose index `wanted` accepts, row by row.
-    pub fn mask(&self, wanted: impl Fn(usize) -> bool) -> Vec<bool> {
-        let [height, width] = self.size;
-        let mut mask = vec![false; height * width];
-        for y in 0..height {
-            for run in self.row(y).iter().filter(|run| wanted(run.object as usize)) {
-                mask[y * width..][run.start as usize..run.end as usize].fill(true);
-            }
-        }
-        mask
-    }
-
     fn push_runs(&mut self, row: &[u8], class: u8) {
         let mut column = 0;
         for pixels in row.chunk_by(|a, b| (*a == class) == (*b == class)) {
