@@ -133,7 +133,10 @@ impl Plane {
     }
 }
 
-/// A segmentation: one class number for each pixel, row by row.
+/// The label of pixels that nobody judged: neither learnt from nor scored.
+pub const IGNORE: u8 = 255;
+
+/// A segmentation: one class number, or [`IGNORE`], for each pixel, row by row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelMap {
     height: usize,

@@ -2,6 +2,7 @@
 
 use super::augment::Augmentation;
 use super::patch::Patch;
+use crate::imaging::IGNORE;
 use crate::random::Stream;
 
 /// The most places of a class that are remembered of an image; more would cost memory and change nothing.
@@ -20,7 +21,7 @@ impl TrainingCase {
     /// An image with its labels; `stream` chooses the places that are remembered where a class has very many.
     pub fn new(image: Patch, classes: usize, stream: &Stream) -> Self {
         let mut places: Vec<Vec<u32>> = vec![Vec::new(); classes];
-        for (pixel, label) in image.labels.iter().enumerate() {
+        for (pixel, label) in image.labels.iter().enumerate().filter(|(_, label)| **label != IGNORE) {
             places[usize::from(*label)].push(pixel as u32);
         }
         places.remove(0);

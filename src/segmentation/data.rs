@@ -1,5 +1,6 @@
 //! From a folder of images with masks to the cases that a network learns from.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use super::patch::Patch;
 use super::plan::{Fingerprint, ForegroundIntensities, Plan};
 use crate::dataset::{self, AnnotatedDataset, AnnotatedLayout, Image, Skipped};
 use crate::error::{Error, Result};
-use crate::imaging::{LabelMap, Plane, resize};
+use crate::imaging::{IGNORE, LabelMap, Plane, resize};
 use crate::prepare::to_working_size;
 use crate::random::Stream;
 
@@ -80,7 +81,7 @@ impl LabelledSet {
         if !faults.is_empty() {
             return Err(faulty_masks(dir, faults));
         }
-        if images.iter().all(|image| image.labels.classes().iter().all(|class| *class == 0)) {
+        if images.iter().all(|image| image.labels.classes().iter().all(|class| matches!(*class, 0 | IGNORE))) {
             return Err(Error::dataset(dir, "all masks are empty: there is nothing to learn from them"));
         }
         notes.extend(note_unlabelled(&annotated.unlabelled));
@@ -111,6 +112,19 @@ impl LabelledSet {
         })
     }
 
+    /// A set of images that are in memory, to be worked on at this pixel size.
+    pub fn of(images: Vec<LabelledImage>, classes: Vec<String>, pixel_size_um: Option<f64>) -> Self {
+        Self {
+            images,
+            classes,
+            channel: String::new(),
+            layout: AnnotatedLayout::Beside,
+            pixel_size_um,
+            notes: Vec::new(),
+            skipped: Vec::new(),
+        }
+    }
+
     /// What planning needs to know.
     pub fn fingerprint(&self) -> Fingerprint {
         let scaled = |image: &LabelledImage| {
@@ -123,7 +137,8 @@ impl LabelledSet {
         let foreground = self.images.iter().flat_map(|image| {
             let white = image.intensities.white;
             let labels = image.labels.classes();
-            let pixels: Vec<usize> = (0..labels.len()).filter(|pixel| labels[*pixel] > 0).collect();
+            let is_foreground = |pixel: &usize| !matches!(labels[*pixel], 0 | IGNORE);
+            let pixels: Vec<usize> = (0..labels.len()).filter(is_foreground).collect();
             let mut stream = Stream::new(0).child("fingerprint").child(image.name.as_str());
             let sampled = pixels.len().min(SAMPLED);
             let chosen: Vec<f32> =
@@ -206,10 +221,10 @@ pub fn resize_labels(labels: &LabelMap, height: usize, width: usize) -> LabelMap
     if [labels.height(), labels.width()] == [height, width] {
         return labels.clone();
     }
-    let highest = labels.classes().iter().copied().max().unwrap_or(0);
+    let occurring: BTreeSet<u8> = labels.classes().iter().copied().collect();
     let mut best = vec![f32::NEG_INFINITY; height * width];
     let mut classes = vec![0; height * width];
-    for class in 0..=highest {
+    for class in occurring {
         let holds = labels.classes().iter().map(|label| f32::from(u8::from(*label == class))).collect();
         let share = resize(&Plane::new(labels.height(), labels.width(), holds), height, width);
         for ((best, label), share) in best.iter_mut().zip(&mut classes).zip(share.pixels()) {

@@ -29,18 +29,36 @@ pub struct Ensemble {
     pub mirror_axes: Vec<usize>,
 }
 
+/// What an ensemble is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// The class logits of each network, each the mean over the mirrorings.
+    Logits,
+    /// The same, and after them the votes: the mean over networks and mirrorings of each one's class probabilities, times
+    /// [`WHOLE_VOTE`].
+    LogitsAndVotes,
+}
+
+/// What the votes of a pixel add up to. In the corners of an image windows weigh so little that votes of 1 would get lost
+/// where they are summed in 16 bits.
+pub const WHOLE_VOTE: f32 = 256.0;
+
 impl Ensemble {
-    /// Logits that [`logits`](Self::logits) gives for each pixel.
-    pub fn channels(&self) -> usize {
-        self.networks.len() * self.classes
+    /// Values that [`ask`](Self::ask) gives for each pixel.
+    pub fn channels(&self, question: Question) -> usize {
+        let logits = self.networks.len() * self.classes;
+        match question {
+            Question::Logits => logits,
+            Question::LogitsAndVotes => logits + self.classes,
+        }
     }
 
-    /// The class logits of each network on patches, each the mean over the mirrorings.
+    /// The networks' answers on patches.
     ///
     /// # Shapes
     /// - patches: `[height, width]` each, normalised
-    /// - output: `[networks * classes, height, width]` each
-    pub fn logits(&self, patches: &[Vec<f32>], size: [usize; 2]) -> Result<Vec<Vec<f32>>> {
+    /// - output: `[networks * classes, height, width]` each; with votes `[(networks + 1) * classes, height, width]`
+    pub fn ask(&self, question: Question, patches: &[Vec<f32>], size: [usize; 2]) -> Result<Vec<Vec<f32>>> {
         let mirrorings = mirrorings(&self.mirror_axes);
         let looks: Vec<Look> = mirrorings
             .iter()
@@ -49,15 +67,19 @@ impl Ensemble {
             .collect();
         let answers = self.look(&looks, patches, size)?;
         let of_network = self.classes * size[0] * size[1];
-        let mut sums = vec![vec![0.0; self.networks.len() * of_network]; patches.len()];
+        let of_networks = self.networks.len() * of_network;
+        let mut means = vec![vec![0.0; self.channels(question) * size[0] * size[1]]; patches.len()];
         for (look, answers) in looks.iter().zip(answers) {
-            for (sums, logits) in sums.iter_mut().zip(answers) {
-                let sums = &mut sums[look.network * of_network..][..of_network];
-                sums.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += logit);
+            for (means, mut answer) in means.iter_mut().zip(answers) {
+                let (logits, votes) = means.split_at_mut(of_networks);
+                add(&mut logits[look.network * of_network..][..of_network], &answer, 1.0 / mirrorings.len() as f32);
+                if question == Question::LogitsAndVotes {
+                    softmax(&mut answer, self.classes);
+                    add(votes, &answer, WHOLE_VOTE / looks.len() as f32);
+                }
             }
         }
-        sums.iter_mut().flatten().for_each(|sum| *sum /= mirrorings.len() as f32);
-        Ok(sums)
+        Ok(means)
     }
 
     /// The answers to all looks, in their order, each for all patches.
@@ -92,6 +114,25 @@ impl Ensemble {
             each.fold(f16::ZERO, |sum, logit| sum + logit)
         };
         (0..of_network).map(|i| (sum(i) / count).to_f32()).collect()
+    }
+}
+
+fn add(sums: &mut [f32], values: &[f32], weight: f32) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value);
+}
+
+/// Logits `[classes, pixels]` to probabilities.
+pub fn softmax(logits: &mut [f32], classes: usize) {
+    let pixels = logits.len() / classes;
+    for x in 0..pixels {
+        let largest = (0..classes).map(|class| logits[class * pixels + x]).fold(f32::NEG_INFINITY, f32::max);
+        let mut sum = 0.0;
+        for class in 0..classes {
+            let value = &mut logits[class * pixels + x];
+            *value = (*value - largest).exp();
+            sum += *value;
+        }
+        (0..classes).for_each(|class| logits[class * pixels + x] /= sum);
     }
 }
 
@@ -194,11 +235,48 @@ mod tests {
         let ensemble = Ensemble { networks: vec![network(1), network(2)], classes: 3, mirror_axes: vec![0, 1] };
         let patch = Stream::new(3).normals(8 * 8);
         for mirroring in [[true, false], [false, true]] {
-            let straight = ensemble.logits(std::slice::from_ref(&patch), [8, 8]).unwrap().remove(0);
-            let reversed = ensemble.logits(&[mirrored(&patch, [8, 8], mirroring)], [8, 8]).unwrap().remove(0);
+            let ask = |patch| ensemble.ask(Question::LogitsAndVotes, &[patch], [8, 8]).unwrap().remove(0);
+            let straight = ask(patch.clone());
+            let reversed = ask(mirrored(&patch, [8, 8], mirroring));
             let back = mirrored(&reversed, [8, 8], mirroring);
-            assert!(straight.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-5));
+            assert!(straight.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-5 * b.abs().max(1.0)));
             assert!(straight.iter().zip(&reversed).any(|(a, b)| (a - b).abs() > 1e-3));
         }
+    }
+
+    #[test]
+    fn votes_are_the_mean_probabilities_of_all_networks_and_mirrorings() {
+        let config = UnetConfig::plain(2, vec![4, 4], vec![[1, 1], [2, 2]]);
+        let device = Device::flex();
+        let network = |seed| {
+            let network = config.init(&mut Init::new(Stream::new(seed), &device, Precision::F32));
+            Network::Unet(Box::new(network), device.clone())
+        };
+        let alone = |seed, mirror_axes| Ensemble { networks: vec![network(seed)], classes: 2, mirror_axes };
+        let patch = Stream::new(3).normals(8 * 8);
+        let ask = |ensemble: &Ensemble| {
+            ensemble.ask(Question::LogitsAndVotes, std::slice::from_ref(&patch), [8, 8]).unwrap().remove(0)
+        };
+        // One network that looks once votes for what its logits say.
+        let [first, second] = [1, 2].map(|seed| ask(&alone(seed, Vec::new())));
+        let mut probabilities = first[..128].to_vec();
+        softmax(&mut probabilities, 2);
+        assert!((0..128).all(|i| first[128 + i] == WHOLE_VOTE * probabilities[i]));
+        let both = Ensemble { networks: vec![network(1), network(2)], classes: 2, mirror_axes: Vec::new() };
+        let both = ask(&both);
+        assert_eq!(both[..256], [&first[..128], &second[..128]].concat());
+        let mean = |i: usize| (first[128 + i] + second[128 + i]) / 2.0;
+        assert!((0..128).all(|i| (both[256 + i] - mean(i)).abs() < 1e-4));
+        let mirrored = ask(&alone(1, vec![0, 1]));
+        assert!((0..64).all(|i| (mirrored[128 + i] + mirrored[192 + i] - WHOLE_VOTE).abs() < 1e-3));
+        assert_ne!(mirrored[128..], first[128..]);
+    }
+
+    #[test]
+    fn probabilities_add_up_to_one_and_large_logits_do_not_overflow() {
+        let mut row = vec![0.0, 500.0, 2f32.ln(), 500.0, 0.0, -500.0];
+        softmax(&mut row, 3);
+        let expected = [0.25, 0.5, 0.5, 0.5, 0.25, 0.0];
+        assert!(row.iter().zip(expected).all(|(value, e)| (value - e).abs() < 1e-6), "{row:?}");
     }
 }

@@ -20,16 +20,21 @@ pub struct Terms {
 ///
 /// `dice_c = (2 Σ p_c y_c + s) / (Σ p_c + Σ y_c + s)`
 ///
+/// Pixels without a true class count in neither, as nnU-Net does with its label `ignore`.
+///
 /// # Shapes
 /// - logits: `[batch, classes, height, width]`
-/// - truth: the same, 1 for the class of the pixel and 0 for the others
+/// - truth: the same, 1 for the class of the pixel and 0 for the others; 0 for all where nobody judged the pixel
 pub fn head_terms(logits: Tensor<4>, truth: Tensor<4>) -> Terms {
-    let [batch, classes, height, width] = logits.dims();
+    let classes = logits.dims()[1];
     let log_probabilities = log_softmax(logits, 1);
-    let cross_entropy = (log_probabilities.clone() * truth.clone()).sum() * (-1.0 / (batch * height * width) as f64);
+    let judged = truth.clone().sum_dim(1);
+    // A patch of which nothing was judged has a loss of 0.
+    let pixels = judged.clone().sum().clamp_min(1.0);
+    let cross_entropy = -(log_probabilities.clone() * truth.clone()).sum() / pixels;
     let foreground = |x: Tensor<4>| x.narrow(1, 1, classes - 1);
     let sum = |x: Tensor<4>| x.sum_dim(0).sum_dim(2).sum_dim(3);
-    let probabilities = foreground(log_probabilities).exp();
+    let probabilities = foreground(log_probabilities).exp() * judged;
     let truth = foreground(truth);
     let both = sum(probabilities.clone() * truth.clone());
     let dice = (both * 2.0 + SMOOTH) / (sum(probabilities) + sum(truth) + SMOOTH);
@@ -88,6 +93,18 @@ mod tests {
         let second = (2.0 * 0.2 + SMOOTH) / (0.25 + 0.2 + 1.0 + SMOOTH);
         assert!((scalar(terms.cross_entropy) - cross_entropy).abs() < 1e-6);
         assert!((scalar(terms.dice) + (first + second) / 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn pixels_that_nobody_judged_change_nothing() {
+        let (logits, truth) = case();
+        let alone = head_terms(logits.clone().narrow(0, 0, 1), truth.clone().narrow(0, 0, 1));
+        let unjudged = truth.clone().narrow(0, 1, 1) * 0.0;
+        let beside = head_terms(logits, Tensor::cat(vec![truth.narrow(0, 0, 1), unjudged.clone()], 0));
+        assert!((scalar(alone.cross_entropy) - scalar(beside.cross_entropy)).abs() < 1e-6);
+        assert!((scalar(alone.dice) - scalar(beside.dice)).abs() < 1e-6);
+        let nothing = head_terms(unjudged.clone() + 0.5, unjudged);
+        assert_eq!((scalar(nothing.cross_entropy), scalar(nothing.dice)), (0.0, -1.0));
     }
 
     #[test]

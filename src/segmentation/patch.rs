@@ -14,7 +14,7 @@ pub struct Patch {
     pub width: usize,
     /// Normalised intensities, `height * width` of them.
     pub intensities: Vec<f32>,
-    /// Class numbers, `height * width` of them; 0 is background.
+    /// Class numbers, or [`IGNORE`](crate::imaging::IGNORE), `height * width` of them; 0 is background.
     pub labels: Vec<u8>,
 }
 

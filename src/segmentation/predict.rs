@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::bioimage::{self, Pointwise, Preprocessing};
-use super::ensemble::Ensemble;
+use super::ensemble::{Ensemble, Question, WHOLE_VOTE, softmax};
 use super::margins::{Margins, surroundings};
 use super::normalisation::{Affine, Intensities};
 use super::plan::Normalisation;
@@ -47,6 +47,10 @@ pub struct Segmenter {
 /// Takes the class probabilities of one row of the image, `[classes, width]`.
 pub type RowSink<'a> = dyn FnMut(&[f32]) -> Result<()> + 'a;
 
+/// Takes a row's class probabilities and its votes, both `[classes, width]`. Votes are the mean over networks and
+/// mirrorings of each one's probabilities: where they disagree, no class has many, however sure each one is.
+pub type VoteSink<'a> = dyn FnMut(&[f32], &[f32]) -> Result<()> + 'a;
+
 impl Segmenter {
     /// The class probabilities of an image, row by row from the top. `pixel_size_um` is that of the image, if known; it
     /// is brought to the networks' pixel size when that is known too. `on_window` is called after each window.
@@ -57,26 +61,50 @@ impl Segmenter {
         sink: &mut RowSink<'_>,
         on_window: &mut dyn FnMut(),
     ) -> Result<()> {
+        self.ask(Question::Logits, image, pixel_size_um, &mut |probabilities, _| sink(probabilities), on_window)
+    }
+
+    /// The same with the votes of the networks and their mirrored looks.
+    pub fn predict_with_votes(
+        &self,
+        image: &RasterPicture,
+        pixel_size_um: Option<f64>,
+        sink: &mut VoteSink<'_>,
+        on_window: &mut dyn FnMut(),
+    ) -> Result<()> {
+        self.ask(Question::LogitsAndVotes, image, pixel_size_um, sink, on_window)
+    }
+
+    fn ask(
+        &self,
+        question: Question,
+        image: &RasterPicture,
+        pixel_size_um: Option<f64>,
+        sink: &mut VoteSink<'_>,
+        on_window: &mut dyn FnMut(),
+    ) -> Result<()> {
         let raster = &image.raster;
-        let (classes, width) = (self.ensemble.classes, raster.width());
-        let background = background_row(classes, width);
+        let classes = self.ensemble.classes;
+        let background = background_row(classes, raster.width());
         let Some(window) = self.window(raster) else {
-            return (0..raster.height()).try_for_each(|_| sink(&background));
+            return (0..raster.height()).try_for_each(|_| sink(&background, &background));
         };
         let size = self.working_size(&window, pixel_size_um);
         let values = self.values(raster, &window, image.depth);
-        (0..window.rows.start).try_for_each(|_| sink(&background))?;
+        (0..window.rows.start).try_for_each(|_| sink(&background, &background))?;
         let mut pass = Pass {
             segmenter: self,
+            question,
             image: ScaledRaster::new(raster, window.clone(), size[0], size[1]),
             values,
-            regrid: Regrid::new(size, [window.height(), window.width()], classes),
+            regrids: [0, 1].map(|_| Regrid::new(size, [window.height(), window.width()], classes)),
             columns: window.columns.clone(),
-            row: background.clone(),
+            rows: [background.clone(), background.clone()],
             sink,
         };
-        SlidingWindow::new(self.patch_size, self.step).run(size, self.ensemble.channels(), &mut pass, on_window)?;
-        (window.rows.end..raster.height()).try_for_each(|_| sink(&background))
+        let channels = self.ensemble.channels(question);
+        SlidingWindow::new(self.patch_size, self.step).run(size, channels, &mut pass, on_window)?;
+        (window.rows.end..raster.height()).try_for_each(|_| sink(&background, &background))
     }
 
     /// How many windows an image needs: what a progress bar counts.
@@ -168,14 +196,16 @@ impl Values {
 /// One image on its way.
 struct Pass<'a, 'b> {
     segmenter: &'a Segmenter,
+    question: Question,
     image: ScaledRaster<'a>,
     values: Values,
-    regrid: Regrid,
+    /// Of the logits and of the votes.
+    regrids: [Regrid; 2],
     /// The columns of the image that the networks see.
     columns: Range<usize>,
-    /// Probabilities of a whole row; background outside of the columns.
-    row: Vec<f32>,
-    sink: &'a mut RowSink<'b>,
+    /// Probabilities and votes of a whole row; background outside of the columns.
+    rows: [Vec<f32>; 2],
+    sink: &'a mut VoteSink<'b>,
 }
 
 impl Flow for Pass<'_, '_> {
@@ -185,35 +215,41 @@ impl Flow for Pass<'_, '_> {
     }
 
     fn logits(&mut self, patches: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>> {
-        self.segmenter.ensemble.logits(&patches, self.segmenter.patch_size)
+        self.segmenter.ensemble.ask(self.question, &patches, self.segmenter.patch_size)
     }
 
     fn take(&mut self, row: &[f32]) -> Result<()> {
-        let classes = self.segmenter.ensemble.classes;
-        for mut logits in self.regrid.push(&self.segmenter.ensemble.combine(row)) {
-            softmax(&mut logits, classes);
-            let width = self.row.len() / classes;
-            for (whole, part) in self.row.chunks_exact_mut(width).zip(logits.chunks_exact(self.columns.len())) {
-                whole[self.columns.clone()].copy_from_slice(part);
+        let ensemble = &self.segmenter.ensemble;
+        let (logits, votes) = row.split_at(self.image.width() * ensemble.channels(Question::Logits));
+        let [of_logits, of_votes] = &mut self.regrids;
+        let logits = of_logits.push(&ensemble.combine(logits));
+        let votes = if votes.is_empty() { vec![Vec::new(); logits.len()] } else { of_votes.push(votes) };
+        for (mut probabilities, mut votes) in logits.into_iter().zip(votes) {
+            softmax(&mut probabilities, ensemble.classes);
+            normalise_votes(&mut votes, &probabilities, ensemble.classes);
+            for (row, part) in self.rows.iter_mut().zip([probabilities, votes]) {
+                let width = row.len() / ensemble.classes;
+                for (whole, part) in row.chunks_exact_mut(width).zip(part.chunks_exact(self.columns.len())) {
+                    whole[self.columns.clone()].copy_from_slice(part);
+                }
             }
-            (self.sink)(&self.row)?;
+            (self.sink)(&self.rows[0], &self.rows[1])?;
         }
         Ok(())
     }
 }
 
-/// Logits `[classes, width]` to probabilities.
-pub fn softmax(row: &mut [f32], classes: usize) {
-    let width = row.len() / classes;
+/// Makes the votes `[classes, width]` of each pixel add up to 1. Where rounding lost them all, which a very small patch
+/// can bring about in the corner of an image, what the logits say stands in for them.
+fn normalise_votes(votes: &mut [f32], probabilities: &[f32], classes: usize) {
+    let width = votes.len() / classes;
     for x in 0..width {
-        let largest = (0..classes).map(|class| row[class * width + x]).fold(f32::NEG_INFINITY, f32::max);
-        let mut sum = 0.0;
+        let sum: f32 = (0..classes).map(|class| votes[class * width + x]).sum();
+        let is_lost = sum < WHOLE_VOTE / 2.0;
         for class in 0..classes {
-            let value = &mut row[class * width + x];
-            *value = (*value - largest).exp();
-            sum += *value;
+            let vote = &mut votes[class * width + x];
+            *vote = if is_lost { probabilities[class * width + x] } else { *vote / sum };
         }
-        (0..classes).for_each(|class| row[class * width + x] /= sum);
     }
 }
 
@@ -296,6 +332,21 @@ mod tests {
     }
 
     #[test]
+    fn votes_of_one_network_that_looks_once_are_its_probabilities() {
+        // An image of one window: where windows overlap, votes are blended after the softmax and logits before.
+        let raster = Raster::new::<u8>(16, 16, (0..256).map(|i| ((7 * i) % 31) as u8 + 1).collect());
+        let image = RasterPicture { raster, ..picture() };
+        let mut rows = 0;
+        let mut sink = |probabilities: &[f32], votes: &[f32]| {
+            rows += 1;
+            assert!(probabilities.iter().zip(votes).all(|(a, b)| (a - b).abs() < 0.02), "{probabilities:?} {votes:?}");
+            Ok(())
+        };
+        model(Margins::CutOff).predict_with_votes(&image, None, &mut sink, &mut || ()).unwrap();
+        assert_eq!(rows, 16);
+    }
+
+    #[test]
     fn black_margins_are_background_for_certain() {
         for (y, row) in rows(None).iter().enumerate() {
             for (x, background) in row[..20].iter().enumerate() {
@@ -323,11 +374,14 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_add_up_to_one_and_large_logits_do_not_overflow() {
-        let mut row = vec![0.0, 500.0, 2f32.ln(), 500.0, 0.0, -500.0];
-        softmax(&mut row, 3);
-        let expected = [0.25, 0.5, 0.5, 0.5, 0.25, 0.0];
-        assert!(row.iter().zip(expected).all(|(value, e)| (value - e).abs() < 1e-6), "{row:?}");
-        assert_eq!(largest_class(&row, 3), [1, 0]);
+    fn votes_that_rounding_lost_are_replaced_and_others_add_up_to_one() {
+        let mut votes = [0.2, 0.51, 0.0, 0.51].map(|vote| vote * WHOLE_VOTE);
+        normalise_votes(&mut votes, &[0.7, 0.1, 0.3, 0.9], 2);
+        assert_eq!(votes, [0.7, 0.5, 0.3, 0.5]);
+    }
+
+    #[test]
+    fn of_two_equal_values_the_first_is_the_class() {
+        assert_eq!(largest_class(&[0.2, 0.5, 0.4, 0.5, 0.4, 0.0], 3), [1, 0]);
     }
 }

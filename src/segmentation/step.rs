@@ -8,6 +8,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::losses::supervise;
 use super::patch::Patch;
+use crate::imaging::IGNORE;
 use crate::nn::Unet;
 
 /// The names of the losses, in the order of [`SegmenterState::advance`].
@@ -94,15 +95,17 @@ impl Batch {
 }
 
 /// Planes of 0 and 1, one for each class, of every `stride`-th pixel: of each block the one just right and below of its
-/// centre, as nnU-Net's nearest-exact interpolation takes.
+/// centre, as nnU-Net's nearest-exact interpolation takes. Pixels that nobody judged are 0 in all.
 fn one_hot(patch: &Patch, classes: usize, stride: [usize; 2]) -> Vec<f32> {
     let (height, width) = (patch.height / stride[0], patch.width / stride[1]);
     let mut planes = vec![0.0; classes * height * width];
     for y in 0..height {
         for x in 0..width {
             let source = (y * stride[0] + stride[0] / 2) * patch.width + x * stride[1] + stride[1] / 2;
-            let class = usize::from(patch.labels[source]);
-            planes[(class * height + y) * width + x] = 1.0;
+            let label = patch.labels[source];
+            if label != IGNORE {
+                planes[(usize::from(label) * height + y) * width + x] = 1.0;
+            }
         }
     }
     planes
@@ -174,6 +177,14 @@ mod tests {
         // Labels at (1, 1), (1, 3), (3, 1), (3, 3): 2, 1, 1, 0.
         let coarse: Vec<f32> = batch.truths[1].clone().into_data().try_into_vec().unwrap();
         assert_eq!(coarse, [[0., 0., 0., 1.], [0., 1., 1., 0.], [1., 0., 0., 0.]].concat());
+    }
+
+    #[test]
+    fn what_nobody_judged_is_no_class() {
+        let patch = patch(2, 2, |y, x| if y == x { IGNORE } else { 1 });
+        let batch = Batch::new(&[patch], 3, &[[1, 1]], &Device::flex());
+        let planes: Vec<f32> = batch.truths[0].clone().into_data().try_into_vec().unwrap();
+        assert_eq!(planes, [[0., 0., 0., 0.], [0., 1., 1., 0.], [0., 0., 0., 0.]].concat());
     }
 
     /// Moves one parameter along a direction, in f64: in f32 rounding hides small differences of the loss.

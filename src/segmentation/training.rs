@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::batches::{Batches, TrainingCase};
-use super::ensemble::{Ensemble, Network};
+use super::ensemble::{Ensemble, Network, Question};
 use super::folds::{Fold, FoldParts};
 use super::model::{FoldProgress, ModelFolder};
 use super::patch::Patch;
@@ -19,7 +19,7 @@ use super::sliding::{Flow, SlidingWindow};
 use super::step::{Batch, LOSS_NAMES, SegmenterState};
 use crate::error::{Error, Result};
 use crate::figures::Scale;
-use crate::imaging::LabelMap;
+use crate::imaging::{IGNORE, LabelMap};
 use crate::ledger::{ChartOf, Ledger, Row};
 use crate::metrics::dice;
 use crate::nn::Unet;
@@ -231,8 +231,12 @@ impl Trainer<'_> {
         let mut truth = Vec::new();
         let mut predicted = Vec::new();
         for image in &self.validation {
-            predicted.extend(label(&network, image, plan, self.device)?);
-            truth.extend_from_slice(&image.labels);
+            let found = label(&network, image, plan, self.device)?;
+            let judged = found.into_iter().zip(&image.labels).filter(|(_, label)| **label != IGNORE);
+            for (found, label) in judged {
+                predicted.push(found);
+                truth.push(*label);
+            }
         }
         let map = |classes: Vec<u8>| LabelMap::new(1, classes.len(), classes);
         let (predicted, truth) = (map(predicted), map(truth));
@@ -261,7 +265,7 @@ pub fn label(network: &Unet, image: &Patch, plan: &Plan, device: &Device) -> Res
             self.image.intensities[rows.start * width..rows.end * width].to_vec()
         }
         fn logits(&mut self, patches: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>> {
-            self.ensemble.logits(&patches, self.patch_size)
+            self.ensemble.ask(Question::Logits, &patches, self.patch_size)
         }
         fn take(&mut self, row: &[f32]) -> Result<()> {
             self.labels.extend(largest_class(row, self.ensemble.classes));
