@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -66,6 +67,12 @@ impl Drop for PendingFile {
         // After `complete` there is nothing to remove; else the error that led here is the one worth reporting.
         let _ = fs::remove_file(&self.temporary);
     }
+}
+
+/// Reads a value that [`write_json`] wrote.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    serde_json::from_str(&text).map_err(|error| Error::run(path, format!("it is damaged ({error})")))
 }
 
 /// Writes a value as readable JSON.

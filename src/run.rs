@@ -23,7 +23,7 @@ use crate::checkpoint::{self, load_module, load_optimiser, save_module, save_opt
 use crate::config::{Preset, TrainConfig};
 use crate::domain::{Domain, Pair};
 use crate::error::{Error, Result};
-use crate::files::{create_dir, write_atomically, write_json};
+use crate::files::{create_dir, read_json, write_atomically, write_json};
 use crate::nn::{Init, Precision};
 use crate::prepare::SplitNames;
 use crate::random::Stream;
@@ -247,9 +247,4 @@ impl RunFolder {
         self.config.precision = precision;
         self
     }
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-    serde_json::from_str(&text).map_err(|error| Error::run(path, format!("it is damaged ({error})")))
 }

@@ -6,13 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 use synlabel::dataset::{self, Case, Skipped};
-use synlabel::files::{create_dir, write_json};
+use synlabel::files::create_dir;
 use synlabel::imaging::Raster;
 use synlabel::segmentation::archive::CheckpointChoice;
 use synlabel::segmentation::folds::Fold;
-use synlabel::segmentation::masks::{MaskOptions, MaskWriter, mask_name};
+use synlabel::segmentation::masks::{MaskOptions, MaskWriter, describe_classes, mask_name};
 use synlabel::segmentation::open::{OpenOptions, Opened, open};
 
 use super::{DeviceArgs, file_name, report_skipped};
@@ -95,7 +94,7 @@ impl Args {
             skipped.iter().filter(|skipped| dataset.cases.iter().any(|case| case.path == skipped.path)).count();
         report_skipped(&skipped);
         ensure!(failed < dataset.cases.len(), "none of the {failed} images could be segmented");
-        self.describe(&model)?;
+        describe_classes(&self.output, &model.segmenter.class_names).context("describing the classes")?;
         println!("masks of {} images in {}", dataset.cases.len() - failed, self.output.display());
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -155,14 +154,5 @@ impl Args {
             }
         }
         Ok(())
-    }
-
-    /// nnU-Net's `dataset.json` beside the label maps: it names their classes.
-    fn describe(&self, model: &Opened) -> Result<()> {
-        let classes = model.segmenter.class_names.iter().zip(1..);
-        let mut labels = serde_json::Map::from_iter([("background".to_string(), json!(0))]);
-        labels.extend(classes.map(|(name, label): (&String, usize)| (name.clone(), json!(label))));
-        let description = json!({ "channel_names": { "0": "image" }, "labels": labels, "file_ending": ".png" });
-        write_json(&self.output.join("dataset.json"), &description).context("describing the classes")
     }
 }

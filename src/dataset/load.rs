@@ -57,6 +57,14 @@ pub fn load(dataset: &Dataset, pixel_size_um: Option<f64>) -> Result<Loaded> {
     Ok(Loaded { images, skipped, notes })
 }
 
+/// Reads one case as [`load`] does, for sets that are better not held in memory as a whole. The error is why it cannot be
+/// used; the notes are what the user should know.
+pub fn load_case(case: &Case, pixel_size_um: Option<f64>) -> std::result::Result<(Image, Vec<String>), String> {
+    let mut remarks = Remarks::default();
+    let image = to_image(case, read_usable(&case.path)?, pixel_size_um, &mut remarks);
+    Ok((image, remarks.into_notes().collect()))
+}
+
 /// The picture, or why it cannot be used.
 fn read_usable(path: &Path) -> std::result::Result<Picture, String> {
     let picture = imaging::read(path).map_err(|error| match error {

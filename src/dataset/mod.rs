@@ -14,7 +14,7 @@ mod split;
 
 pub use annotated::{AnnotatedDataset, AnnotatedLayout, discover_annotated};
 pub use labels::{Encoding, Labels, MaskFile, MaskSource, largest_value, read_labels, read_mask};
-pub use load::{Image, Loaded, load};
+pub use load::{Image, Loaded, load, load_case};
 pub use split::{Split, split};
 
 use crate::error::{Error, Result};

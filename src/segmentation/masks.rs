@@ -1,9 +1,14 @@
 //! The files that a segmentation is written to, row by row: label maps, AxonDeepSeg's masks, probabilities.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::json;
 
 use super::predict::largest_class;
 use crate::error::Result;
+use crate::files::{read_json, write_json};
 use crate::imaging::{BitDepth, RowWriter};
 
 /// What is written of each image beside its label map.
@@ -90,6 +95,26 @@ impl MaskWriter {
     }
 }
 
+/// Writes nnU-Net's `dataset.json` into a folder of label maps: it names their classes.
+pub fn describe_classes(folder: &Path, class_names: &[String]) -> Result<()> {
+    let mut labels = serde_json::Map::from_iter([("background".to_string(), json!(0))]);
+    labels.extend(class_names.iter().zip(1..).map(|(name, label): (&String, usize)| (name.clone(), json!(label))));
+    let description = json!({ "channel_names": { "0": "image" }, "labels": labels, "file_ending": ".png" });
+    write_json(&folder.join("dataset.json"), &description)
+}
+
+/// The names of the classes 1, 2, … that [`describe_classes`] wrote.
+pub fn described_classes(folder: &Path) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Description {
+        labels: BTreeMap<String, usize>,
+    }
+    let description: Description = read_json(&folder.join("dataset.json"))?;
+    let mut named: Vec<(usize, String)> = description.labels.into_iter().map(|(name, label)| (label, name)).collect();
+    named.sort();
+    Ok(named.into_iter().filter(|(label, _)| *label > 0).map(|(_, name)| name).collect())
+}
+
 /// The endings of AxonDeepSeg's masks with the grey value of each class; none unless the classes are axon and myelin.
 fn axondeepseg_masks(class_names: &[String]) -> Vec<(&'static str, Vec<u8>)> {
     let place = |name: &str| class_names.iter().position(|class| class.eq_ignore_ascii_case(name));
@@ -144,6 +169,14 @@ mod tests {
     fn other_classes_get_a_label_map_only() {
         let paths = MaskWriter::paths(Path::new("d"), "b", &["nuclei".into()], MaskOptions { probabilities: false });
         assert_eq!(paths, [Path::new("d").join("b.png")]);
+    }
+
+    #[test]
+    fn classes_are_described_in_the_order_of_their_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["myelin".to_string(), "axon".into()];
+        describe_classes(dir.path(), &names).unwrap();
+        assert_eq!(described_classes(dir.path()).unwrap(), names);
     }
 
     #[test]

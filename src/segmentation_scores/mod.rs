@@ -170,7 +170,7 @@ fn check_sizes(predicted: &ClassMask, truth: &ClassMask, sizes: [[usize; 2]; 2])
 
 impl SegmentationScores {
     /// Gathers the scores of images; `classes` gives the order of the classes.
-    fn of(images: Vec<ImageScores>, classes: &[String], min_object: u64) -> Self {
+    pub fn of(images: Vec<ImageScores>, classes: &[String], min_object: u64) -> Self {
         let of_fold = |fold: Option<&str>| -> Vec<ClassScores> {
             let is_meant = |scores: &&ImageScores| fold.is_none() || scores.fold.as_deref() == fold;
             let chosen: Vec<&ImageScores> = images.iter().filter(is_meant).collect();

@@ -42,13 +42,25 @@ impl ImageTranslator {
         inner(&self.translate_bare(&surround(image, margin), to, noise), margin)
     }
 
-    /// The same without surroundings.
+    /// The image in the look of `to` by the non-diffusive translator alone, in the same tiles: one pass without noise.
+    pub fn translate_alone(&self, image: &Plane, to: Domain) -> Plane {
+        let margin = self.tile / 4;
+        let translator = self.generators.translator_to(to);
+        inner(&self.in_tiles(&surround(image, margin), |source, _| translator.forward(source)), margin)
+    }
+
+    /// The reverse walk without surroundings.
     fn translate_bare(&self, image: &Plane, to: Domain, noise: &Stream) -> Plane {
+        self.in_tiles(image, |source, tiles| self.translate_tensor(source, to, noise, tiles))
+    }
+
+    /// Cuts an image into tiles, has them translated, `[tiles, 1, height, width]`, and blends them.
+    fn in_tiles(&self, image: &Plane, translate: impl Fn(Tensor<4>, &[Tile]) -> Tensor<4>) -> Plane {
         let grid = TileGrid::new(image.height(), image.width(), self.tile, self.tile / 4, self.config.multiple());
         let mut blender = Blender::new(&grid);
         for tiles in grid.tiles().chunks(TILES_AT_ONCE) {
             let source: Vec<Plane> = tiles.iter().map(|tile| cut(image, tile)).collect();
-            let translated = self.translate_tensor(to_tensor(&source, &self.device), to, noise, tiles);
+            let translated = translate(to_tensor(&source, &self.device), tiles);
             for (tile, translated) in tiles.iter().zip(to_planes(translated)) {
                 blender.add(tile, &translated);
             }
@@ -149,6 +161,23 @@ mod tests {
             let (at_border, elsewhere) = largest_step_at_borders_and_elsewhere(&translated);
             assert!(elsewhere > 0.0, "a translation that is flat shows nothing");
             assert!(at_border <= elsewhere, "step of {at_border} at tile borders, {elsewhere} elsewhere");
+        }
+    }
+
+    #[test]
+    fn the_translator_alone_translates_any_size_as_it_does_a_tile() {
+        let translator = tiny();
+        let image = Plane::from_fn(33, 90, |y, x| ((3 * y + 7 * x) % 11) as f32 / 10.0);
+        let alone = translator.translate_alone(&image, Domain::Target);
+        assert_eq!((alone.height(), alone.width()), (33, 90));
+        assert_ne!(alone, translator.translate_alone(&image, Domain::Labelled));
+        // Where the first tile overlaps no other, the network's own answer on the first tile.
+        let surrounded = surround(&image, 8);
+        let tile = Tile { top: 0, left: 0, height: 32, width: 32 };
+        let network = translator.generators.translator_to(Domain::Target);
+        let answer = to_planes(network.forward(to_tensor(&[cut(&surrounded, &tile)], &Device::flex()))).remove(0);
+        for place in 8..16 {
+            assert!((alone.get(place - 8, place - 8) - answer.get(place, place)).abs() < 1e-6);
         }
     }
 
