@@ -25,6 +25,7 @@ pub mod run;
 pub mod segmentation;
 pub mod segmentation_scores;
 pub mod set_distance;
+pub mod stages;
 pub mod structure;
 pub mod syndiff;
 pub mod table;
