@@ -36,7 +36,7 @@ pub struct Args {
     /// Write the probability of each class as 16-bit TIFF (IMAGE_prob-CLASS.tif)
     #[arg(long)]
     save_probabilities: bool,
-    /// Folds to ask (0,1,2, or all for nnU-Net's fold_all) [default: every trained fold]
+    /// Folds to ask (0,1,2, or all for nnU-Net's fold_all) [default: those with a number, or the only one]
     #[arg(long, value_name = "FOLDS", value_delimiter = ',')]
     folds: Vec<Fold>,
     /// Take the last checkpoint of each fold (nnU-Net: checkpoint_final) instead of the best

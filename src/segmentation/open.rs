@@ -20,7 +20,7 @@ use crate::random::Stream;
 /// How a model is used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenOptions {
-    /// The folds to ask; none stands for all that are trained.
+    /// The folds to ask; none stands for those with a number, or for the only one.
     pub folds: Vec<Fold>,
     /// Which checkpoint of each fold.
     pub checkpoint: CheckpointChoice,
@@ -67,7 +67,6 @@ pub fn open(path: &Path, options: &OpenOptions, device: &Device) -> Result<Opene
     } else {
         open_nnunet(path, options, device)?
     };
-    opened.segmenter.step = options.step;
     opened.segmenter.pixel_size_um = options.pixel_size_um.or(opened.segmenter.pixel_size_um);
     Ok(opened)
 }
@@ -138,9 +137,7 @@ fn open_onnx(path: &Path, options: &OpenOptions) -> Result<Opened> {
 fn open_nnunet(path: &Path, options: &OpenOptions, device: &Device) -> Result<Opened> {
     let files = open_model_folder(path, options.checkpoint)?;
     let known: Vec<Fold> = files.folds.iter().map(|files| files.fold).collect();
-    // As nnU-Net does: the folds together, or the network that saw all images, not both.
-    let usual: Vec<Fold> = known.iter().copied().filter(|fold| *fold != Fold::All || known.len() == 1).collect();
-    let folds = chosen_folds(path, if options.folds.is_empty() { &usual } else { &options.folds }, &known)?;
+    let folds = chosen_folds(path, &options.folds, &known)?;
     let mut model: Option<(NnunetPlans, Vec<usize>)> = None;
     let mut networks = Vec::new();
     let mut checkpoints = Vec::new();
@@ -192,7 +189,8 @@ fn load_unet(config: &UnetConfig, checkpoint: NnunetCheckpoint, files: &FoldFile
     })
 }
 
-/// The folds asked for, or all; refuses those that are not there.
+/// The folds asked for; refuses those that are not there. Without any, as in nnU-Net, the numbered folds together or the
+/// network that saw all images, not both.
 fn chosen_folds(path: &Path, wanted: &[Fold], known: &[Fold]) -> Result<Vec<Fold>> {
     if known.is_empty() {
         return Err(Error::run(path, "no fold of it is trained yet; train it with `synlabel segment train`"));
@@ -200,7 +198,10 @@ fn chosen_folds(path: &Path, wanted: &[Fold], known: &[Fold]) -> Result<Vec<Fold
     if let Some(missing) = wanted.iter().find(|fold| !known.contains(fold)) {
         return Err(Error::run(path, format!("it has no trained fold {missing}; it has {}", listed(known))));
     }
-    Ok(if wanted.is_empty() { known.to_vec() } else { wanted.to_vec() })
+    if !wanted.is_empty() {
+        return Ok(wanted.to_vec());
+    }
+    Ok(known.iter().copied().filter(|fold| *fold != Fold::All || known.len() == 1).collect())
 }
 
 /// `fold 0` or `folds 0, 1, 2`.
@@ -302,6 +303,15 @@ mod tests {
     fn one_fold_without_mirroring_agrees_with_nnunet() {
         let options = OpenOptions { folds: vec![Fold::Number(0)], mirror: false, ..OpenOptions::default() };
         compare(&options, "expected_fold0_no_tta").assert_rounding_only();
+    }
+
+    #[test]
+    fn numbered_folds_answer_without_the_network_that_saw_all_images() {
+        let [zero, one] = [0, 1].map(Fold::Number);
+        let chosen = |wanted: &[Fold], known: &[Fold]| chosen_folds(Path::new("model"), wanted, known).unwrap();
+        assert_eq!(chosen(&[], &[zero, one, Fold::All]), [zero, one]);
+        assert_eq!(chosen(&[], &[Fold::All]), [Fold::All]);
+        assert_eq!(chosen(&[Fold::All], &[zero, one, Fold::All]), [Fold::All]);
     }
 
     #[test]
