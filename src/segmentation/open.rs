@@ -147,14 +147,15 @@ fn open_nnunet(path: &Path, options: &OpenOptions, device: &Device) -> Result<Op
             model = Some((read_plans(&files, &checkpoint)?, checkpoint.mirror_axes.clone().unwrap_or_default()));
         }
         let (plans, _) = model.as_ref().expect("the plans were just read");
+        checkpoints.push(described(&fold.checkpoint, &checkpoint));
         let network = load_unet(&plans.network, checkpoint, fold, device)?;
         networks.push(Network::Unet(Box::new(network), device.clone()));
-        checkpoints.push(fold.checkpoint.file_name().unwrap_or_default().to_string_lossy().into_owned());
     }
     let (plans, mirror_axes) = model.ok_or_else(|| Error::weights(path, "it has no folds"))?;
     checkpoints.dedup();
     let margins = if plans.within_nonzero { Margins::LeaveOut } else { Margins::CutOff };
-    let description = format!("nnU-Net model {}, {} ({})", files.name, listed(&folds), checkpoints.join(", "));
+    let description = format!("nnU-Net model {}, {} ({})", files.name, listed(&folds), checkpoints.join("; "));
+    let notes = spacing_note(plans.spacing, options.pixel_size_um).into_iter().collect();
     let segmenter = Segmenter {
         ensemble: Ensemble {
             networks,
@@ -167,7 +168,25 @@ fn open_nnunet(path: &Path, options: &OpenOptions, device: &Device) -> Result<Op
         pixel_size_um: None,
         step: options.step,
     };
-    Ok(Opened { segmenter, description, notes: Vec::new() })
+    Ok(Opened { segmenter, description, notes })
+}
+
+/// A checkpoint's file with what it says of its training: `checkpoint_best.pth, nnUNetTrainer, epoch 1000`.
+fn described(path: &Path, checkpoint: &NnunetCheckpoint) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let epoch = checkpoint.epoch.map(|epoch| format!("epoch {epoch}"));
+    [Some(file), checkpoint.trainer.clone(), epoch].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What to tell of a model that works at a spacing: plans give no unit, so it is not taken for micrometres.
+fn spacing_note([rows, columns]: [f64; 2], pixel_size_um: Option<f64>) -> Option<String> {
+    if [rows, columns] == [1.0, 1.0] || pixel_size_um.is_some() {
+        return None;
+    }
+    Some(format!(
+        "its plans have a spacing of {rows} x {columns}, in a unit that they do not name, and images are used at their \
+         own pixel size: give --model-pixel-size-um, the micrometres per pixel of the training"
+    ))
 }
 
 fn read_plans(files: &ModelFiles, checkpoint: &NnunetCheckpoint) -> Result<NnunetPlans> {
@@ -189,8 +208,8 @@ fn load_unet(config: &UnetConfig, checkpoint: NnunetCheckpoint, files: &FoldFile
     })
 }
 
-/// The folds asked for; refuses those that are not there. Without any, as in nnU-Net, the numbered folds together or the
-/// network that saw all images, not both.
+/// The folds asked for; refuses those that are not there. Without any, as in nnU-Net, the numbered folds together or
+/// the network that saw all images, not both.
 fn chosen_folds(path: &Path, wanted: &[Fold], known: &[Fold]) -> Result<Vec<Fold>> {
     if known.is_empty() {
         return Err(Error::run(path, "no fold of it is trained yet; train it with `synlabel segment train`"));
@@ -319,6 +338,22 @@ mod tests {
         let options = OpenOptions { folds: vec![Fold::Number(3)], ..OpenOptions::default() };
         let error = open(&golden_model(), &options, &Device::flex()).unwrap_err().to_string();
         assert!(error.contains("no trained fold 3; it has folds 0, 1"), "{error}");
+    }
+
+    #[test]
+    fn a_spacing_other_than_that_of_plain_pixels_comes_with_a_note() {
+        let note = spacing_note([0.13, 0.13], None).unwrap();
+        assert!(note.contains("0.13 x 0.13") && note.contains("--model-pixel-size-um"), "{note}");
+        assert_eq!(spacing_note([1.0, 1.0], None), None);
+        assert_eq!(spacing_note([0.13, 0.13], Some(0.13)), None);
+    }
+
+    #[test]
+    fn the_description_names_trainer_and_epoch() {
+        let opened = open(&golden_model(), &OpenOptions::default(), &Device::flex()).unwrap();
+        let parts = "folds 0, 1 (checkpoint_final.pth, nnUNetTrainer, epoch 2)";
+        assert_eq!(opened.description, format!("nnU-Net model nnUNetTrainer__nnUNetPlans__2d, {parts}"));
+        assert!(opened.notes.is_empty(), "{:?}", opened.notes);
     }
 
     #[test]
