@@ -1,7 +1,7 @@
 //! Checkpoint folders: complete or absent, with a manifest that tells whether one was cut short.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
@@ -51,7 +51,7 @@ pub fn progress<P: DeserializeOwned>(folder: &Path) -> Result<P> {
     let manifest: Manifest<P> =
         serde_json::from_str(&text).map_err(|error| Error::run(&path, format!("it is damaged ({error})")))?;
     for (name, size) in &manifest.files {
-        let path: PathBuf = folder.join(name);
+        let path = folder.join(name);
         let found = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
         if found != *size {
             return Err(Error::run(

@@ -118,7 +118,7 @@ impl UnetConfig {
         all
     }
 
-    /// A new network with He's initialisation (He et al. 2015, arXiv 1502.01852) for the slope of its rectifiers.
+    /// A new network with He's initialisation (He et al. 2015, arXiv 1502.01852) for rectifiers of slope 0.01.
     ///
     /// # Panics
     /// When the shape has a [`fault`](Self::fault).

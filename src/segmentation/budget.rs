@@ -31,7 +31,7 @@ pub struct Pace {
     pub validation: f64,
 }
 
-/// Times a few iterations and one window, on a network that is thrown away.
+/// Times a few iterations and a few windows, on a network that is thrown away.
 pub fn measure(model: &ModelFolder, cases: &[TrainingCase], parts: &FoldParts, device: &Device) -> Result<Pace> {
     let plan = model.plan();
     let batches = batches(plan, Fold::All, cases, &parts.train);

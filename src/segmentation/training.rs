@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use super::batches::{Batches, TrainingCase};
 use super::ensemble::{Ensemble, Network, Question};
 use super::folds::{Fold, FoldParts};
-use super::model::{FoldProgress, ModelFolder};
+use super::model::{FoldProgress, ModelFolder, Which};
 use super::patch::Patch;
 use super::plan::Plan;
 use super::predict::largest_class;
@@ -19,6 +19,7 @@ use super::sliding::{Flow, SlidingWindow};
 use super::step::{Batch, LOSS_NAMES, SegmenterState};
 use crate::error::{Error, Result};
 use crate::figures::Scale;
+use crate::files::create_dir;
 use crate::imaging::{IGNORE, LabelMap};
 use crate::ledger::{ChartOf, Ledger, Row};
 use crate::metrics::dice;
@@ -87,7 +88,7 @@ pub fn train_fold(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Ending> {
     let plan = model.plan();
-    let (state, progress) = if model.has(fold, super::model::Which::Last) {
+    let (state, progress) = if model.has(fold, Which::Last) {
         model.load(fold, device)?
     } else {
         (SegmenterState::new(model.new_network(fold, device), &plan.sgd()), FoldProgress::new(plan.epochs))
@@ -98,7 +99,7 @@ pub fn train_fold(
         parameters: state.network.num_params(),
     });
     let directory = model.fold_dir(fold);
-    crate::files::create_dir(&directory)?;
+    create_dir(&directory)?;
     let trainer = Trainer {
         ledger: Ledger::open(&directory, &CHARTS, progress.epoch, progress.iteration)?,
         batches: batches(plan, fold, cases, &parts.train),
@@ -289,7 +290,7 @@ mod tests {
     use crate::nn::published::{HostTensors, export};
     use crate::segmentation::data::DataOptions;
     use crate::segmentation::folds::Folds;
-    use crate::segmentation::model::{ModelData, Which};
+    use crate::segmentation::model::ModelData;
     use crate::segmentation::plan::Fingerprint;
 
     /// Two images of stripes and a model for them of two epochs of three iterations.
