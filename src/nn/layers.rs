@@ -122,24 +122,23 @@ impl Init {
     }
 
     /// A transposed 2D convolution with kernel 3 and bias 0 that doubles height and width.
-    pub fn transposed_conv(&mut self, [channels_in, channels_out]: [usize; 2], spread: Spread) -> TransposedConv {
-        TransposedConv {
-            weight: self.param([channels_in, channels_out, 3, 3], channels_in * 9, channels_out * 9, spread),
-            bias: Some(self.given(vec![0.0; channels_out], [channels_out])),
-            stride: [2, 2],
-            padding: 1,
-            precision: self.precision,
-        }
+    pub fn transposed_conv(&mut self, channels: [usize; 2], spread: Spread) -> TransposedConv {
+        self.enlarging_conv(channels, [3, 3], [2, 2], 1, spread)
     }
 
     /// A transposed 2D convolution whose kernel is its stride, with bias 0: each pixel becomes a block of `stride`.
-    pub fn unpooling_conv(
+    pub fn unpooling_conv(&mut self, channels: [usize; 2], stride: [usize; 2], spread: Spread) -> TransposedConv {
+        self.enlarging_conv(channels, stride, stride, 0, spread)
+    }
+
+    fn enlarging_conv(
         &mut self,
         [channels_in, channels_out]: [usize; 2],
+        [height, width]: [usize; 2],
         stride: [usize; 2],
+        padding: usize,
         spread: Spread,
     ) -> TransposedConv {
-        let [height, width] = stride;
         let area = height * width;
         TransposedConv {
             weight: self.param(
@@ -150,7 +149,7 @@ impl Init {
             ),
             bias: Some(self.given(vec![0.0; channels_out], [channels_out])),
             stride,
-            padding: 0,
+            padding,
             precision: self.precision,
         }
     }
