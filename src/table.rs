@@ -54,16 +54,6 @@ fn is_number(cell: &str) -> bool {
     cell.split_whitespace().next().is_none_or(|word| word == NO_VALUE || word.parse::<f64>().is_ok())
 }
 
-/// A mean and its standard deviation, "0.812 ± 0.034", with `digits` after the point. A spread that is not a number, as
-/// that of a single case, is left out; so is a mean.
-pub fn mean_sd(mean: f64, sd: f64, digits: usize) -> String {
-    match (mean.is_nan(), sd.is_nan()) {
-        (true, _) => NO_VALUE.to_owned(),
-        (false, true) => format!("{mean:.digits$}"),
-        (false, false) => format!("{mean:.digits$} ± {sd:.digits$}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,12 +81,5 @@ mod tests {
     #[should_panic(expected = "one cell for each header")]
     fn a_short_row_is_refused() {
         Table::new(["subject", "file"]).row(["sub-01"]);
-    }
-
-    #[test]
-    fn a_mean_shows_only_the_spread_it_has() {
-        assert_eq!(mean_sd(0.8124, 0.0339, 3), "0.812 ± 0.034");
-        assert_eq!(mean_sd(21.04, f64::NAN, 1), "21.0");
-        assert_eq!(mean_sd(f64::NAN, f64::NAN, 1), "–");
     }
 }
