@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use synlabel::dataset::{self, Skipped};
 use synlabel::domain::{Domain, Pair};
 use synlabel::evaluation::{Evaluation, NamedPlane, evaluate};
@@ -14,8 +13,8 @@ use synlabel::prepare::{SplitNames, to_working_size};
 use synlabel::run::RunFolder;
 use synlabel::table::{NO_VALUE, Table};
 
-use super::report_skipped;
 use super::translate::{ModelArgs, fallback_pixel_size};
+use super::{progress_bar, report_skipped};
 
 /// Measure how good a translator is.
 #[derive(Debug, clap::Args)]
@@ -101,8 +100,7 @@ impl TranslationArgs {
         let mut skipped = Vec::new();
         let planes = Pair::try_from_fn(|domain| self.read(&model.run, domain, &mut skipped))?;
         let count = planes.labelled.len() + planes.target.len();
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {eta} left  {msg}")?;
-        let bar = ProgressBar::new(count as u64).with_style(style);
+        let bar = progress_bar(Some(count as u64));
         let evaluation = evaluate(&model.translator, &planes, self.seed, |name| {
             bar.set_message(name.to_string());
             bar.inc(1);

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use synlabel::config::Preset;
 use synlabel::dataset::Skipped;
 use synlabel::device::{self, Chosen, PROBE_COMMAND};
@@ -151,6 +152,21 @@ fn report_skipped(skipped: &[Skipped]) {
     eprintln!("left out {} file{}:", skipped.len(), if skipped.len() == 1 { "" } else { "s" });
     for Skipped { path, reason } in skipped {
         eprintln!("  {}: {reason}", path.display());
+    }
+}
+
+/// A bar on stderr, hidden where that is no terminal; without a length until one is set.
+fn progress_bar(length: Option<u64>) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {eta} left  {msg}").expect("the template is fixed");
+    ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr()).with_style(style)
+}
+
+/// Prints a line above a bar, or a plain one where there is no terminal.
+fn print_above(bar: &ProgressBar, line: String) {
+    if bar.is_hidden() {
+        eprintln!("{line}");
+    } else {
+        bar.println(line);
     }
 }
 

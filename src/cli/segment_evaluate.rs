@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use synlabel::error::Error;
 use synlabel::files::{create_dir, write_atomically, write_json};
 use synlabel::segmentation_scores::{
     ClassScores, Figures, Pairs, ScoreOptions, SegmentationScores, Summaries, Values, find_pairs, score,
 };
 use synlabel::table::{NO_VALUE, Table};
+
+use super::progress_bar;
 
 /// Compare predicted masks with true ones, class by class.
 ///
@@ -58,8 +59,7 @@ impl Args {
         if let Some(folder) = &self.output {
             create_dir(folder)?;
         }
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {eta} left  {msg}")?;
-        let bar = ProgressBar::new(pairs.images.len() as u64).with_style(style);
+        let bar = progress_bar(Some(pairs.images.len() as u64));
         let scores = score(&pairs, &options, |image| {
             bar.set_message(image.to_string());
             bar.inc(1);

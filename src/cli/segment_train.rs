@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use synlabel::device::Chosen;
 use synlabel::segmentation::batches::TrainingCase;
 use synlabel::segmentation::budget;
@@ -17,7 +17,7 @@ use synlabel::segmentation::step::LOSS_NAMES;
 use synlabel::segmentation::training::{Ending, Event, train_fold};
 
 use super::stopping::stop_on_ctrl_c;
-use super::{DeviceArgs, report_skipped};
+use super::{DeviceArgs, print_above, progress_bar, report_skipped};
 
 /// Train a U-Net on images with masks, by nnU-Net's rules.
 ///
@@ -313,18 +313,18 @@ struct Display {
 
 impl Display {
     fn new(classes: &[String]) -> Self {
-        let style = "{bar:30} {pos}/{len}  {eta} left  {msg}";
-        let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
-        Self { bar, classes: classes.to_vec() }
+        Self { bar: progress_bar(None), classes: classes.to_vec() }
     }
 
     fn show(&mut self, event: Event<'_>) {
         match event {
-            Event::Started { fold, images: [train, validation], parameters } => self.line(format!(
-                "fold {fold}: {train} images to learn from, {validation} to validate on; {:.1} million parameters",
-                parameters as f64 / 1e6
-            )),
+            Event::Started { fold, images: [train, validation], parameters } => print_above(
+                &self.bar,
+                format!(
+                    "fold {fold}: {train} images to learn from, {validation} to validate on; {:.1} million parameters",
+                    parameters as f64 / 1e6
+                ),
+            ),
             Event::Step { iterations: [done, all], losses } => {
                 if self.bar.length() != Some(all) {
                     self.bar.set_length(all);
@@ -344,17 +344,9 @@ impl Display {
                     None => format!("{class} –"),
                 });
                 let shown = shown.collect::<Vec<_>>().join("  ");
-                self.line(format!("epoch {done:4} of {all}  Dice {shown}{}", if best { "  best so far" } else { "" }));
+                let best = if best { "  best so far" } else { "" };
+                print_above(&self.bar, format!("epoch {done:4} of {all}  Dice {shown}{best}"));
             }
-        }
-    }
-
-    /// A line above the bar, or a plain one where there is no terminal.
-    fn line(&self, line: String) {
-        if self.bar.is_hidden() {
-            eprintln!("{line}");
-        } else {
-            self.bar.println(line);
         }
     }
 }

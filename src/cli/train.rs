@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use synlabel::config::TrainConfig;
 use synlabel::dataset::Skipped;
 use synlabel::domain::{Domain, Pair};
 use synlabel::run::RunFolder;
 use synlabel::syndiff::TERM_NAMES;
 use synlabel::training::{self, Ending, Event, Start};
+use synlabel::validation::ValidationScore;
 
 use super::stopping::stop_on_ctrl_c;
-use super::{DeviceArgs, PrecisionArg, PresetArg, check_precision, report_skipped};
+use super::{DeviceArgs, PrecisionArg, PresetArg, check_precision, print_above, progress_bar, report_skipped};
 
 /// Train a translator between the look of the labelled images and the look of the target images.
 ///
@@ -191,27 +192,16 @@ impl Display {
             Event::Started { train, validation, pixel_size_um, iterations } => {
                 self.started(train, validation, pixel_size_um, iterations);
             }
-            Event::Note(note) => self.line(format!("note: {note}")),
+            Event::Note(note) => print_above(&self.bar, format!("note: {note}")),
             Event::Skipped { path, reason } => {
-                self.line(format!("warning: left out {}: {reason}", path.display()));
+                print_above(&self.bar, format!("warning: left out {}: {reason}", path.display()));
                 self.skipped.push(Skipped { path: path.to_path_buf(), reason: reason.to_string() });
             }
             Event::Step { step, losses, seconds } => {
                 self.bar.set_position(step);
                 self.bar.set_message(format!("{seconds:.1} s/it  {}", main_losses(losses)));
             }
-            Event::Epoch { epoch, score, best } => self.line(format!(
-                "epoch {epoch:4}  there-and-back SSIM {:.3} / {:.3}  distance to the real look {:.2} / {:.2} (untranslated \
-                 {:.2} / {:.2})  score {:.3}{}",
-                score.fidelity.labelled.ssim,
-                score.fidelity.target.ssim,
-                score.distance.labelled,
-                score.distance.target,
-                score.untranslated.labelled,
-                score.untranslated.target,
-                score.score,
-                if best { "  best so far" } else { "" }
-            )),
+            Event::Epoch { epoch, score, best } => print_above(&self.bar, epoch_line(epoch, score, best)),
         }
     }
 
@@ -233,21 +223,26 @@ impl Display {
         if let Some(size) = pixel_size_um {
             eprintln!("working at {size} um per pixel");
         }
-        let style = "{bar:30} {pos}/{len}  {eta} left  {msg}";
-        let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar = ProgressBar::with_draw_target(Some(all), ProgressDrawTarget::stderr()).with_style(style);
+        self.bar = progress_bar(Some(all));
         self.bar.set_position(done);
         self.bar.reset_eta();
     }
+}
 
-    /// A line above the bar, or a plain one where there is no terminal.
-    fn line(&self, line: String) {
-        if self.bar.is_hidden() {
-            eprintln!("{line}");
-        } else {
-            self.bar.println(line);
-        }
-    }
+/// The figures of an epoch.
+fn epoch_line(epoch: u64, score: &ValidationScore, best: bool) -> String {
+    format!(
+        "epoch {epoch:4}  there-and-back SSIM {:.3} / {:.3}  distance to the real look {:.2} / {:.2} (untranslated {:.2} / \
+         {:.2})  score {:.3}{}",
+        score.fidelity.labelled.ssim,
+        score.fidelity.target.ssim,
+        score.distance.labelled,
+        score.distance.target,
+        score.untranslated.labelled,
+        score.untranslated.target,
+        score.score,
+        if best { "  best so far" } else { "" }
+    )
 }
 
 /// The losses that tell most, in few letters.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use synlabel::config::TrainConfig;
 use synlabel::dataset::{self, Image};
 use synlabel::domain::Domain;
@@ -16,7 +15,7 @@ use synlabel::random::Stream;
 use synlabel::run::{RunFolder, Which};
 use synlabel::syndiff::ImageTranslator;
 
-use super::{DeviceArgs, DomainArg, PrecisionArg, check_precision, file_name, report_skipped};
+use super::{DeviceArgs, DomainArg, PrecisionArg, check_precision, file_name, progress_bar, report_skipped};
 
 /// Translate images of any size into the other look.
 ///
@@ -105,8 +104,7 @@ impl Args {
         create_dir(&self.output)?;
         self.refuse_clashes(&loaded.images)?;
         self.note_pixel_size(&model, &loaded.images, to);
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {eta} left  {msg}")?;
-        let bar = ProgressBar::new(loaded.images.len() as u64).with_style(style);
+        let bar = progress_bar(Some(loaded.images.len() as u64));
         for image in &loaded.images {
             bar.set_message(file_name(&image.case.path));
             self.translate(&model, image, to)?;
