@@ -64,6 +64,8 @@ pub struct DomainData {
     pub dir: PathBuf,
     /// Micrometres per pixel of all its images; 0 stands for what sidecars and TIFF tags say.
     pub pixel_size_um: f64,
+    /// Subjects whose images are the test part; without any, it is drawn.
+    pub hold_out: Vec<String>,
 }
 
 /// Learning rates over the run: a cosine from the first to the last, one step an epoch.
@@ -160,7 +162,7 @@ impl TrainConfig {
 
     /// The settings as they are saved with a run.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|error| Error::Config(format!("cannot write the settings: {error}")))
+        toml::to_string(self).map_err(|error| Error::Config(format!("cannot write the settings: {error}")))
     }
 
     /// Refuses settings that cannot work, before any image is read.
@@ -238,7 +240,7 @@ mod tests {
 
     fn with_folders(preset: Preset) -> TrainConfig {
         let mut config = TrainConfig::preset(preset);
-        config.data = Pair::from_fn(|domain| DomainData { dir: domain.name().into(), pixel_size_um: 0.0 });
+        config.data = Pair::from_fn(|domain| DomainData { dir: domain.name().into(), ..DomainData::default() });
         config
     }
 

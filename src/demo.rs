@@ -73,7 +73,7 @@ impl DemoFolder {
     /// The settings of the demonstration's training.
     pub fn config(&self) -> TrainConfig {
         let mut config = TrainConfig::preset(Preset::Demo);
-        config.data = Pair::from_fn(|domain| DomainData { dir: self.images(domain), pixel_size_um: 0.0 });
+        config.data = Pair::from_fn(|domain| DomainData { dir: self.images(domain), ..DomainData::default() });
         config
     }
 }

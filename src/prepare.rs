@@ -69,10 +69,11 @@ pub fn prepare(config: &TrainConfig) -> Result<Prepared> {
             ));
         }
     }
-    let parts = images.map(|images| {
-        let subjects: Vec<&str> = images.iter().map(|image| image.case.subject.as_str()).collect();
-        dataset::split(&subjects, config.seed)
-    });
+    let parts = Pair::try_from_fn(|domain| {
+        let subjects: Vec<&str> = images.of(domain).iter().map(|image| image.case.subject.as_str()).collect();
+        let data = config.data.of(domain);
+        dataset::split(&subjects, &data.hold_out, config.seed).map_err(|reason| Error::dataset(&data.dir, reason))
+    })?;
     for domain in Domain::BOTH {
         notes.extend(parts.of(domain).note.iter().map(|note| format!("{}: {note}", domain.name())));
     }
@@ -138,4 +139,47 @@ fn working_pixel_size(config: &TrainConfig, images: &Pair<Vec<Image>>, notes: &m
     } else {
         median(Domain::Labelled).max(median(Domain::Target))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Preset;
+    use crate::imaging::{BitDepth, write};
+
+    /// Settings for two folders of four images each, `a.png` to `d.png`.
+    fn settings(root: &Path) -> TrainConfig {
+        let mut config = TrainConfig::preset(Preset::Demo);
+        for (data, folder) in [(&mut config.data.labelled, "labelled"), (&mut config.data.target, "target")] {
+            data.dir = root.join(folder);
+            std::fs::create_dir(&data.dir).unwrap();
+            for (i, name) in ["a.png", "b.png", "c.png", "d.png"].iter().enumerate() {
+                let plane = Plane::from_fn(40, 40, |y, x| (y * 40 + x + i) as f32 / 1700.0);
+                write(&data.dir.join(name), &plane, BitDepth::Eight, None).unwrap();
+            }
+        }
+        config
+    }
+
+    #[test]
+    fn held_out_subjects_are_the_test_of_their_domain() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = settings(folder.path());
+        config.data.target.hold_out = vec!["b".into(), "d".into()];
+        let prepared = prepare(&config).unwrap();
+        assert_eq!(prepared.split.target.test, ["b", "d"]);
+        assert_eq!((prepared.train.target.len(), prepared.validation.target.len()), (1, 1));
+        assert_eq!((prepared.train.labelled.len(), prepared.split.labelled.test.len()), (2, 1));
+    }
+
+    #[test]
+    fn an_unknown_subject_is_refused_with_the_folder_and_those_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = settings(folder.path());
+        config.data.labelled.hold_out = vec!["x".into()];
+        let error = prepare(&config).unwrap_err().to_string();
+        assert!(error.contains("labelled: there is no subject x to hold out; subjects: a, b, c, d"), "{error}");
+    }
 }

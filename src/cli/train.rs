@@ -57,6 +57,12 @@ struct Overrides {
     /// Micrometres per pixel of the target images [default: from BIDS sidecars or TIFF tags]
     #[arg(long, value_name = "UM")]
     target_pixel_size_um: Option<f64>,
+    /// Subjects of the labelled images kept for a test, and nowhere else (sub-5,sub-6) [default: a tenth, drawn]
+    #[arg(long, value_name = "SUBJECTS", value_delimiter = ',')]
+    labelled_hold_out: Vec<String>,
+    /// Subjects of the target images kept for a test, and nowhere else [default: a tenth, drawn]
+    #[arg(long, value_name = "SUBJECTS", value_delimiter = ',')]
+    target_hold_out: Vec<String>,
     /// Micrometres per pixel to work at [default: the coarser of the two]
     #[arg(long, value_name = "UM")]
     pixel_size_um: Option<f64>,
@@ -89,6 +95,14 @@ impl Overrides {
         }
         set(&mut config.data.labelled.pixel_size_um, self.labelled_pixel_size_um);
         set(&mut config.data.target.pixel_size_um, self.target_pixel_size_um);
+        for (place, subjects) in [
+            (&mut config.data.labelled.hold_out, &self.labelled_hold_out),
+            (&mut config.data.target.hold_out, &self.target_hold_out),
+        ] {
+            if !subjects.is_empty() {
+                place.clone_from(subjects);
+            }
+        }
         set(&mut config.pixel_size_um, self.pixel_size_um);
         set(&mut config.epochs, self.epochs);
         set(&mut config.iterations_per_epoch, self.iterations_per_epoch);

@@ -16,6 +16,7 @@ pub use annotated::{AnnotatedDataset, AnnotatedLayout, discover_annotated};
 pub use labels::{Encoding, Labels, MaskFile, MaskSource, largest_value, read_labels, read_mask};
 pub use load::{Image, Loaded, load, load_case};
 pub use split::{Split, split};
+pub(crate) use split::{check_held_out, listed_subjects};
 
 use crate::error::{Error, Result};
 use bids::Bids;

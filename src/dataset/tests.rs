@@ -156,7 +156,7 @@ fn discovered_images_load_and_split() {
     let loaded = load(&discover(dir.path()).unwrap(), None).unwrap();
     assert!(loaded.images.iter().all(|image| image.case.pixel_size_um == Some(0.25)));
     let subjects: Vec<&str> = loaded.images.iter().map(|image| image.case.subject.as_str()).collect();
-    assert_eq!(split(&subjects, 0).train.len(), 8);
+    assert_eq!(split(&subjects, &[], 0).unwrap().train.len(), 8);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::{check_held_out, listed_subjects};
 use crate::random::Stream;
 
 /// A part of the data on which one network is validated, or all of it.
@@ -74,24 +75,19 @@ impl Folds {
         seed: u64,
     ) -> Result<Self, String> {
         let known: Vec<&str> = images.iter().map(|(_, subject)| subject.as_str()).collect();
-        if let Some(unknown) = held_out.iter().find(|subject| !known.contains(&subject.as_str())) {
-            return Err(format!("there is no subject {unknown} to hold out; subjects: {}", listed(&known)));
-        }
+        check_held_out(&known, held_out)?;
         let is_out = |subject: &String| held_out.contains(subject);
         let out = images.iter().filter(|(_, subject)| is_out(subject)).map(|(name, _)| name.clone()).collect();
         let mut subjects: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, subject) in images.iter().filter(|(_, subject)| !is_out(subject)) {
             subjects.entry(subject).or_default().push(name);
         }
-        if subjects.is_empty() {
-            return Err("every subject is held out, and nothing is left to learn from".into());
-        }
         if subjects.len() < count {
             return Err(format!(
                 "{count} folds need {count} subjects, and there are {}: {}; give --folds {} or, to train on all images \
                  without validation on others, --fold all",
                 subjects.len(),
-                listed(&subjects.keys().copied().collect::<Vec<_>>()),
+                listed_subjects(&subjects.keys().copied().collect::<Vec<_>>()),
                 subjects.len().max(2)
             ));
         }
@@ -132,16 +128,6 @@ impl Folds {
         };
         Some(FoldParts { train, validation })
     }
-}
-
-/// The distinct names, in order, the first ten of them.
-fn listed(names: &[&str]) -> String {
-    let mut names = names.to_vec();
-    names.sort_unstable();
-    names.dedup();
-    let more = if names.len() > 10 { ", …" } else { "" };
-    names.truncate(10);
-    names.join(", ") + more
 }
 
 #[cfg(test)]

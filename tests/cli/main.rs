@@ -208,6 +208,8 @@ fn resuming_with_other_settings_or_other_images_is_refused() {
     succeeds(lab.train("run", &["--epochs", "1"]));
     let error = fails(lab.run(&["train", "--resume", "-o", "run", "--batch", "2"]));
     assert!(error.contains("batch = 1") && error.contains("batch = 2"), "{error}");
+    let error = fails(lab.run(&["train", "--resume", "-o", "run", "--target-hold-out", "nerve_1,nerve_2"]));
+    assert!(error.contains("run: hold_out = []   asked: hold_out = [\"nerve_1\", \"nerve_2\"]"), "{error}");
     let error = fails(lab.train("run", &[]));
     assert!(error.contains("--resume"), "{error}");
     fs::rename(lab.path("target/nerve_0.png"), lab.path("target/other.png")).unwrap();
@@ -269,6 +271,8 @@ fn wrong_folders_and_sizes_are_refused_before_training() {
     assert!(error.contains("abacus") && error.contains("cpu"), "{error}");
     let error = fails(lab.train("run", &["--pixel-size-um", "0.1"]));
     assert!(error.contains("--labelled-pixel-size-um"), "{error}");
+    let error = fails(lab.train("run", &["--target-hold-out", "nerve_7"]));
+    assert!(error.contains("no subject nerve_7 to hold out; subjects: nerve_0, nerve_1, nerve_2"), "{error}");
     assert!(!lab.path("run").exists());
 }
 
