@@ -261,6 +261,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Difference {
         values: usize,
+        beyond_1e_6: usize,
         beyond_1e_4: usize,
         worst: f32,
         /// Labels that are others where nnU-Net's two largest probabilities are further apart than `worst` may be.
@@ -269,8 +270,8 @@ mod tests {
 
     impl Difference {
         /// nnU-Net adds logits up in 16-bit floats. Of a sum near the middle between two of those, the last bit of a
-        /// 32-bit float in the network decides which it becomes, and the order of a convolution's sums decides that bit:
-        /// a few values in ten thousand then differ by one step of a 16-bit float.
+        /// 32-bit float in the network decides which it becomes, and the order of a convolution's sums decides that
+        /// bit: a few values in ten thousand then differ by one step of a 16-bit float.
         fn assert_rounding_only(&self) {
             assert!(self.beyond_1e_4 * 5000 < self.values && self.worst < STEP && self.labels == 0, "{self:?}");
         }
@@ -294,6 +295,7 @@ mod tests {
                     (0..3).flat_map(|class| &theirs[(class * height + y) * width..][..width]).copied().collect();
                 for difference in row.iter().zip(&expected).map(|(a, b)| (a - b).abs()) {
                     found.values += 1;
+                    found.beyond_1e_6 += usize::from(difference > 1e-6);
                     found.beyond_1e_4 += usize::from(difference > 1e-4);
                     found.worst = found.worst.max(difference);
                 }
@@ -309,6 +311,7 @@ mod tests {
             opened.segmenter.predict(&image, None, &mut sink, &mut || ()).unwrap();
             assert_eq!(y, height);
         }
+        println!("{folder}: {found:?}");
         found
     }
 
