@@ -84,6 +84,34 @@ impl Objects {
         &self.areas
     }
 
+    /// Whether each pixel belongs to an object whose index `wanted` accepts, row by row.
+    pub fn mask(&self, wanted: impl Fn(usize) -> bool) -> Vec<bool> {
+        let [height, width] = self.size;
+        let mut mask = vec![false; height * width];
+        for y in 0..height {
+            for run in self.row(y).iter().filter(|run| wanted(run.object as usize)) {
+                mask[y * width..][run.start as usize..run.end as usize].fill(true);
+            }
+        }
+        mask
+    }
+
+    /// How many pixels of each object lie in a region.
+    ///
+    /// # Panics
+    /// When the region is of an image of another size.
+    pub fn areas_in(&self, region: Region<'_>) -> Vec<u64> {
+        assert_eq!(self.size, region.size(), "objects and a region (height, width) of different sizes cannot meet");
+        let mut areas = vec![0; self.count()];
+        for (y, row) in region.labels.classes().chunks_exact(self.size[1].max(1)).enumerate() {
+            for run in self.row(y) {
+                let pixels = &row[run.start as usize..run.end as usize];
+                areas[run.object as usize] += pixels.iter().filter(|class| **class == region.class).count() as u64;
+            }
+        }
+        areas
+    }
+
     fn push_runs(&mut self, row: &[u8], class: u8) {
         let mut column = 0;
         for pixels in row.chunk_by(|a, b| (*a == class) == (*b == class)) {
@@ -227,6 +255,14 @@ mod tests {
         let labels = LabelMap::new(1, 5, vec![1, 2, 2, 1, 0]);
         let areas = |class| Objects::of(Region { labels: &labels, class }).areas().to_vec();
         assert_eq!((areas(1), areas(2), areas(3)), (vec![1, 1], vec![2], vec![]));
+    }
+
+    #[test]
+    fn the_part_of_each_object_in_a_region_is_counted_by_pixel() {
+        let two = objects(&map(&["##..#", "#...#"]));
+        let region = map(&[".##.#", "#...."]);
+        assert_eq!(two.areas_in(Region { labels: &region, class: 1 }), [2, 1]);
+        assert_eq!(two.areas_in(Region { labels: &region, class: 2 }), [0, 0]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Whether a translation between looks kept the structures of its source: every edge in its place.
 //!
 //! [`score`] needs no mask. It does not see grey levels: contrast may turn over (dark myelin becomes bright) and
-//! texture and blur may change. [`reference`] is what the same figures are between images that have nothing in common
-//! but their kind: a score says something as far as it is above.
+//! texture and blur may change. [`reference()`] is what the same figures are between images that have nothing in common
+//! but their kind: a score says something as far as it is above. [`local_scores`] says which parts of an image kept their
+//! structures, [`disagreement_map`] where edges were lost or invented. Where both sides have masks, [`check_objects`]
+//! counts the objects that were kept, lost and invented.
 //!
 //! Limits: edges are looked for at [`SCALES`], in pixels, so that images should be at the resolution of the networks.
 //! What moves by a pixel or two loses little, by half the width of an object nearly all. No figure is 1 for two looks of
@@ -10,13 +12,18 @@
 
 mod features;
 mod filters;
+mod local;
+mod object_check;
 
 use self::features::Features;
+use self::filters::Field;
 use crate::imaging::Plane;
 use crate::metrics::Summary;
 use serde::{Deserialize, Serialize};
 
 pub use self::features::SCALES;
+pub use self::local::{LocalScore, local_scores};
+pub use self::object_check::{ObjectCheck, Outlines, check_objects, outlines};
 
 /// How far two images have the same structure; each figure in [0, 1], 1 for an image and itself or its negative, about 0
 /// for unrelated images.
@@ -87,13 +94,40 @@ pub fn reference(sources: &[&Plane], translations: &[&Plane]) -> Option<Referenc
     summarise(&pairs.map(|[i, j]| compare_common(sources[i], translations[j])).collect::<Vec<_>>())
 }
 
+/// Where an image has an edge that the other lacks: 0 where they agree, 1 for a clear edge with nothing beside it. An
+/// edge may be about a pixel off, and is clear when it is among the strongest 5 % of its image's pixels.
+///
+/// # Panics
+/// When the planes differ in size or have no pixel.
+pub fn disagreement_map(source: &Plane, translation: &Plane) -> Plane {
+    assert_same_size(source, translation);
+    let [source, translation] = [source, translation].map(|plane| Features::of(plane).strength());
+    let [near_source, near_translation] = [&source, &translation].map(Field::widened);
+    let difference = |i: usize| {
+        let lost = source.values[i] - near_translation.values[i];
+        let invented = translation.values[i] - near_source.values[i];
+        lost.max(invented).max(0.0)
+    };
+    Plane::new(source.size[0], source.size[1], (0..source.values.len()).map(difference).collect())
+}
+
 fn compare(a: &Features, b: &Features) -> Option<StructureScore> {
     if a.is_blank() && b.is_blank() {
         return None;
     }
-    let [a_edges, b_edges] = [a, b].map(|features| features.edges.iter().flatten().copied());
-    let [a_phase, b_phase] = [a, b].map(|features| features.relief().into_iter());
-    Some(StructureScore { edges: correlation(a_edges, b_edges), phase: correlation(a_phase, b_phase) })
+    let reliefs = [a, b].map(Features::relief);
+    Some(score_at(0..a.edges.len(), [a, b], reliefs.each_ref().map(Vec::as_slice)))
+}
+
+/// The score of some pixels of two images, by their indices, from the features and the reliefs of both.
+fn score_at(
+    pixels: impl Iterator<Item = usize> + Clone,
+    features: [&Features; 2],
+    reliefs: [&[f32]; 2],
+) -> StructureScore {
+    let [a_edges, b_edges] = features.map(|features| pixels.clone().flat_map(|pixel| features.edges[pixel]));
+    let [a_phase, b_phase] = reliefs.map(|relief| pixels.clone().map(|pixel| relief[pixel]));
+    StructureScore { edges: correlation(a_edges, b_edges), phase: correlation(a_phase, b_phase) }
 }
 
 /// `sum a b / sqrt(sum a^2 sum b^2)`, at least 0, and 0 where it is undefined.
@@ -219,5 +253,21 @@ mod tests {
         // Images of different sizes are compared where they overlap.
         let small = columns(bright[1], 0);
         assert!(reference(&dark[..2], &[bright[0], &small]).is_some());
+    }
+
+    #[test]
+    fn disagreement_is_where_an_edge_was_lost_or_invented() {
+        let square =
+            |left: usize| move |y: usize, x: usize| ((20..40).contains(&y) && (left..left + 20).contains(&x)) as u8;
+        let both = Plane::from_fn(60, 100, |y, x| f32::from(square(10)(y, x) + square(60)(y, x)));
+        let one = Plane::from_fn(60, 100, |y, x| 1.0 - f32::from(square(10)(y, x)));
+        for map in [disagreement_map(&both, &one), disagreement_map(&one, &both)] {
+            assert!(map.get(30, 60) > 0.5 && map.get(20, 70) > 0.5, "{} {}", map.get(30, 60), map.get(20, 70));
+            assert!(map.get(30, 10) < 0.1 && map.get(5, 5) < 0.1 && map.get(30, 70) < 0.1);
+        }
+        let small = Plane::from_fn(60, 100, |y, x| f32::from(y == 30 && x == 50));
+        let lone = disagreement_map(&small, &changed(&small, |_| 0.0));
+        assert!(lone.get(30, 50) > 0.5 && lone.get(30, 70) == 0.0, "{}", lone.get(30, 50));
+        assert!(disagreement_map(&both, &both).pixels().iter().all(|value| *value == 0.0));
     }
 }

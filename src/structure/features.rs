@@ -19,6 +19,11 @@ const TOLERANCE: f64 = 1.5;
 /// Standard deviation, in pixels, of the surroundings with which a pixel is compared. Large parts that are richer in
 /// features than others (tissue beside a black margin) would make unrelated images alike otherwise.
 const SURROUNDINGS: f64 = 8.0;
+/// Share of the pixels that are weaker than a clear feature.
+const CLEAR: f64 = 0.95;
+/// The least congruency that is clear: in a nearly empty image, 5 % of the pixels hold more than its features.
+const LEAST_CLEAR: f32 = 0.2;
+
 /// The structure of an image; all 0 for a blank one.
 #[derive(Debug, Clone)]
 pub(super) struct Features {
@@ -43,6 +48,19 @@ impl Features {
     /// Whether there is no feature.
     pub(super) fn is_blank(&self) -> bool {
         self.congruency.values.iter().all(|value| *value == 0.0)
+    }
+
+    /// How clear a feature each pixel shows, to look at: 1 from the quantile [`CLEAR`] on.
+    ///
+    /// # Panics
+    /// When there is no pixel.
+    pub(super) fn strength(&self) -> Field {
+        let mut near = self.congruency.smoothed(TOLERANCE);
+        let mut sorted = near.values.clone();
+        let rank = (CLEAR * (sorted.len() - 1) as f64) as usize;
+        let clear = sorted.select_nth_unstable_by(rank, f32::total_cmp).1.max(LEAST_CLEAR);
+        near.values.iter_mut().for_each(|value| *value = (*value / clear).min(1.0));
+        near
     }
 
     /// How far each pixel's congruency is above that of its surroundings.

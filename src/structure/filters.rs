@@ -34,6 +34,17 @@ impl Field {
         Self { size: self.size, values }
     }
 
+    /// The largest value of each pixel and its eight neighbours.
+    pub(super) fn widened(&self) -> Self {
+        let [height, width] = self.size;
+        let around = |place: usize, length: usize| place.saturating_sub(1)..(place + 2).min(length);
+        let largest = |i: usize| {
+            let rows = around(i / width, height).map(|y| &self.values[y * width..][around(i % width, width)]);
+            rows.flatten().copied().fold(f32::NEG_INFINITY, f32::max)
+        };
+        Self { size: self.size, values: (0..self.values.len()).map(largest).collect() }
+    }
+
     /// The derivatives `[d/dy, d/dx, d2/dy2 + d2/dx2]` at each pixel, by differences of its side neighbours.
     pub(super) fn derivatives(&self) -> impl Iterator<Item = [f32; 3]> {
         let [height, width] = self.size;
