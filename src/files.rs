@@ -3,6 +3,7 @@
 //! Leftovers of a crash are recognised by name: a file `.partial-PROCESS-NAME` and a folder `NAME.partial` are
 //! incomplete and may be deleted; a folder `NAME.previous` is the complete old `NAME`, needed only while `NAME` is
 //! missing. [`recover_dir`] sets this right for one folder.
+//! A folder that replaces none is a [`PendingDir`].
 
 use crate::error::{Error, Result};
 use serde::Serialize;
@@ -73,6 +74,53 @@ impl Drop for PendingFile {
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
     serde_json::from_str(&text).map_err(|error| Error::run(path, format!("it is damaged ({error})")))
+}
+
+/// A new folder that is filled under a temporary name, `NAME.partial`: either completed, or removed when dropped.
+#[derive(Debug)]
+pub struct PendingDir {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl PendingDir {
+    /// Begins the folder; what an interrupted attempt left is removed. It is an error when `path` holds anything.
+    pub fn new(path: &Path) -> Result<Self> {
+        match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => fs::remove_dir(path).map_err(Error::io("replace the empty folder", path))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            _ => {
+                let reason = "there is something already, which is never overwritten; give a new folder, or move it";
+                return Err(Error::Config(format!("cannot write to {}: {reason}", path.display())));
+            }
+        }
+        let temporary = partial_dir(path);
+        remove_dir(&temporary)?;
+        create_dir(&temporary)?;
+        Ok(Self { temporary, path: path.to_path_buf() })
+    }
+
+    /// The folder to write to.
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// The name it will have.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the folder its name.
+    pub fn complete(self) -> Result<()> {
+        rename(&self.temporary, &self.path)
+    }
+}
+
+impl Drop for PendingDir {
+    fn drop(&mut self) {
+        // As for a `PendingFile`.
+        let _ = fs::remove_dir_all(&self.temporary);
+    }
 }
 
 /// Writes a value as readable JSON.
@@ -195,6 +243,24 @@ mod tests {
             assert_eq!(content(&path), version);
             assert_eq!(names(dir.path()), ["checkpoint"]);
         }
+    }
+
+    #[test]
+    fn a_new_folder_is_complete_or_absent_and_never_in_the_place_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("set");
+        folder_with(&partial_dir(&path), "left over");
+        let pending = PendingDir::new(&path).unwrap();
+        assert!(fs::read_dir(pending.temporary()).unwrap().next().is_none());
+        drop(pending);
+        assert_eq!(names(dir.path()), [""; 0]);
+        create_dir(&path).unwrap();
+        let pending = PendingDir::new(&path).unwrap();
+        folder_with(pending.temporary(), "new");
+        pending.complete().unwrap();
+        assert_eq!((content(&path), names(dir.path())), ("new".into(), vec!["set".to_string()]));
+        let message = PendingDir::new(&path).unwrap_err().to_string();
+        assert!(message.contains("set: there is something already") && content(&path) == "new", "{message}");
     }
 
     #[test]

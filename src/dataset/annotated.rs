@@ -10,6 +10,7 @@ use super::labels::{Encoding, MaskFile, MaskSource, guess_greys};
 use super::names::parts_below;
 use super::{Case, Dataset, discover, nnunet};
 use crate::error::{Error, Result};
+use crate::imaging::IGNORE;
 use pairing::{Mask, Shows, assign, choose};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -158,9 +159,9 @@ fn check_all_have(
     masks_of_cases: &[Vec<Mask>],
     greys: &[(u16, String)],
 ) -> Result<()> {
-    if classes.len() > usize::from(u8::MAX) {
+    if classes.len() >= usize::from(IGNORE) {
         let reason =
-            format!("its masks have {} classes by their names; up to {} can be told apart", classes.len(), u8::MAX);
+            format!("its masks have {} classes by their names; up to {} can be told apart", classes.len(), IGNORE - 1);
         return Err(Error::dataset(&dataset.root, reason));
     }
     for class in classes {

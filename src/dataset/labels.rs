@@ -4,7 +4,7 @@
 //! and object numbers, 8 or 16 bits. Which files make up the masks of an image is found in `annotated` and `nnunet`.
 
 use crate::error::{Error, Result};
-use crate::imaging::{LabelMap, Raster, Samples};
+use crate::imaging::{IGNORE, LabelMap, Raster, Samples};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
@@ -39,12 +39,14 @@ pub enum Encoding {
     Greys(Vec<(u16, u8)>),
     /// The values from 1 to this one are the classes themselves.
     Numbers(u8),
+    /// The same, and the value after this one is [`IGNORE`]: nnU-Net's label `ignore`.
+    NumbersAndIgnore(u8),
 }
 
 /// A label map as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels {
-    /// The class of each pixel, 0 for background.
+    /// The class of each pixel, 0 for background, or [`IGNORE`].
     pub map: LabelMap,
     /// What the user should know: that the masks of two classes overlap.
     pub note: Option<String>,
@@ -290,7 +292,10 @@ impl Encoding {
             Self::Binary(class) => (value == if highest == 1 { 1 } else { 255 }).then_some(*class),
             Self::Objects(class) => Some(*class),
             Self::Greys(greys) => greys.iter().find(|(grey, _)| *grey == value).map(|(_, class)| *class),
-            Self::Numbers(last) => u8::try_from(value).ok().filter(|class| class <= last),
+            Self::NumbersAndIgnore(last) if value == u16::from(*last) + 1 => Some(IGNORE),
+            Self::Numbers(last) | Self::NumbersAndIgnore(last) => {
+                u8::try_from(value).ok().filter(|class| class <= last)
+            }
         }
     }
 
@@ -299,7 +304,7 @@ impl Encoding {
         match self {
             Self::Binary(class) => Some(vec![(255, *class)]),
             Self::Greys(greys) => Some(greys.clone()),
-            Self::Objects(_) | Self::Numbers(_) => None,
+            Self::Objects(_) | Self::Numbers(_) | Self::NumbersAndIgnore(_) => None,
         }
     }
 }
@@ -317,6 +322,7 @@ impl Display for Encoding {
                 write!(f, "0{others} and {last}")
             }
             Self::Numbers(last) => write!(f, "numbers from 0 to {last}"),
+            Self::NumbersAndIgnore(last) => write!(f, "numbers from 0 to {}", u16::from(*last) + 1),
         }
     }
 }

@@ -3,9 +3,11 @@
 //! [`discover`] looks at names and sidecars only; [`load`] reads the pixels; [`split`] parts cases by subject. Two
 //! layouts are known: BIDS microscopy (`bids`) and plain folders, where each file is its own subject unless a
 //! `subjects.tsv` says otherwise. Nothing is dropped silently: see [`Dataset::skipped`] and [`Dataset::masks`].
+//! [`RawFolder`] and [`Derivatives`] write data sets in the layouts of others.
 
 mod annotated;
 mod bids;
+mod export;
 mod labels;
 mod load;
 mod names;
@@ -13,6 +15,7 @@ mod nnunet;
 mod split;
 
 pub use annotated::{AnnotatedDataset, AnnotatedLayout, discover_annotated};
+pub use export::{Derivatives, GeneratedBy, RawFolder, Unjudged, raw_folder_name};
 pub use labels::{Encoding, Labels, MaskFile, MaskSource, largest_value, read_labels, read_mask};
 pub use load::{Image, Loaded, load, load_case};
 pub use split::{Split, split};
@@ -34,7 +37,7 @@ pub struct Case {
     pub path: PathBuf,
     /// Who or what was imaged. Cases of one subject never meet in two parts of a [`Split`].
     pub subject: String,
-    /// Side of a pixel in micrometres: that of the sidecar after [`discover`], the one to use after [`load`].
+    /// Side of a pixel in micrometres: that of the sidecar or table after [`discover`], the one to use after [`load`].
     pub pixel_size_um: Option<f64>,
 }
 
@@ -207,8 +210,12 @@ fn describe(root: &Path, found: Found) -> Result<Part> {
     let Some(mut bids) = Bids::containing(root) else {
         let mut subjects = subjects_of_plain_folder(root, &images)?;
         part.notes.append(&mut subjects.notes);
-        let subject_of = |path: &PathBuf| subjects.of_file.get(path).cloned().unwrap_or_default();
-        part.cases = images.into_iter().map(|path| new_case(path.clone(), subject_of(&path))).collect();
+        let to_case = |path: PathBuf| {
+            let subject = subjects.of_file.get(&path).cloned().unwrap_or_default();
+            let pixel_size_um = subjects.pixel_sizes_um.get(&path).copied();
+            Case { pixel_size_um, ..new_case(path, subject) }
+        };
+        part.cases = images.into_iter().map(to_case).collect();
         return Ok(part);
     };
     part.format = Format::Bids;

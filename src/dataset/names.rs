@@ -4,6 +4,9 @@ use crate::error::{Error, Result};
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
+/// What the names of maps of confidence, which lie among masks, contain.
+pub(super) const CONFIDENCE: &str = "_desc-confidence";
+
 /// The name without the extension, nor the `.ome` before it.
 pub(super) fn stem(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -108,14 +111,16 @@ pub(super) fn number_the_rest(names: Vec<String>) -> Vec<String> {
     unique.collect()
 }
 
-/// The subjects that `subjects.tsv` gives to files.
+/// The subjects, and perhaps pixel sizes in micrometres, that `subjects.tsv` gives to files.
 #[derive(Default)]
 pub(super) struct Subjects {
     pub(super) of_file: HashMap<PathBuf, String>,
+    pub(super) pixel_sizes_um: HashMap<PathBuf, f64>,
     pub(super) notes: Vec<String>,
 }
 
-/// Reads `subjects.tsv` in `root`, if there is one: columns `file` (path below the folder, or a name) and `subject`.
+/// Reads `subjects.tsv` in `root`, if there is one: columns `file` (path below the folder, or a name) and `subject`,
+/// and there may be `pixel_size_um`, empty or `n/a` where it is not known.
 pub(super) fn subjects_of_plain_folder(root: &Path, images: &[PathBuf]) -> Result<Subjects> {
     let table = root.join("subjects.tsv");
     if !table.is_file() {
@@ -129,6 +134,7 @@ pub(super) fn subjects_of_plain_folder(root: &Path, images: &[PathBuf]) -> Resul
         let reason = "subjects.tsv needs the columns file and subject, separated by tabs; correct or remove it";
         return Err(Error::dataset(root, reason));
     };
+    let size_column = column("pixel_size_um");
     let mut subjects = Subjects::default();
     for line in lines {
         let cells: Vec<&str> = line.split('\t').map(str::trim).collect();
@@ -137,6 +143,10 @@ pub(super) fn subjects_of_plain_folder(root: &Path, images: &[PathBuf]) -> Resul
         if file.is_empty() || subject.is_empty() {
             return Err(Error::dataset(root, format!("subjects.tsv has an incomplete row: {line:?}; fill it in")));
         }
+        let pixel_size_um = size_column.map_or(Ok(None), |column| parse_size(cell(column))).map_err(|size| {
+            let reason = format!("subjects.tsv gives {file} the pixel size {size:?}; give micrometres, or n/a");
+            Error::dataset(root, reason)
+        })?;
         let of_row = |path: &&PathBuf| {
             let parts = parts_below(root, path);
             parts.join("/") == file || parts.last() == Some(&file)
@@ -145,6 +155,7 @@ pub(super) fn subjects_of_plain_folder(root: &Path, images: &[PathBuf]) -> Resul
         if files.is_empty() {
             subjects.notes.push(format!("{}: no image matches {file}", table.display()));
         }
+        subjects.pixel_sizes_um.extend(files.iter().filter_map(|path| Some((path.to_path_buf(), pixel_size_um?))));
         subjects.of_file.extend(files.into_iter().map(|path| (path.clone(), subject.to_string())));
     }
     let missing = images.len() - subjects.of_file.len();
@@ -153,6 +164,15 @@ pub(super) fn subjects_of_plain_folder(root: &Path, images: &[PathBuf]) -> Resul
         subjects.notes.push(note);
     }
     Ok(subjects)
+}
+
+/// A positive number, or none in an empty cell; the text itself where it is neither.
+fn parse_size(text: &str) -> std::result::Result<Option<f64>, String> {
+    match text.parse() {
+        _ if ["", "n/a"].contains(&text) => Ok(None),
+        Ok(size) if f64::is_finite(size) && size > 0.0 => Ok(Some(size)),
+        _ => Err(text.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! nnU-Net v2 raw folders: `dataset.json`, `imagesTr/CASE_0000.png` and `labelsTr/CASE.png` with the class numbers.
 //!
-//! Images of one channel and labels that are numbers; regions, an `ignore` label and files listed one by one are
-//! refused. `imagesTs` is not read, nor are the spacings beside TIFF files, which have no unit.
+//! Images of one channel and labels that are numbers, the highest of which may be `ignore`; regions and files listed
+//! one by one are refused. `imagesTs` is not read, nor are the spacings beside TIFF files, which have no unit.
 
 use super::annotated::{AnnotatedDataset, AnnotatedLayout};
 use super::labels::{Encoding, MaskFile, MaskSource};
 use super::names::{number_the_rest, subjects_of_plain_folder};
 use super::{Case, Dataset, EXTENSIONS, Format, Skipped, is_image_name};
 use crate::error::{Error, Result};
+use crate::imaging::IGNORE;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,10 +21,11 @@ pub(super) fn is_raw_folder(dir: &Path) -> bool {
 
 /// The training cases of an nnU-Net raw folder, complete: each image has its mask and each mask its image.
 ///
-/// Subjects come from `subjects.tsv`, else from an entity `sub-...` in the case's name, else each case is its own.
+/// Subjects come from `subjects.tsv`, which may also tell pixel sizes, else from an entity `sub-...` in the case's name,
+/// else each case is its own.
 pub(super) fn discover(dir: &Path) -> Result<AnnotatedDataset> {
     let description = Description::read(dir)?;
-    let classes = description.classes().map_err(|reason| Error::dataset(dir, reason))?;
+    let (classes, encoding) = description.classes().map_err(|reason| Error::dataset(dir, reason))?;
     let channel = description.channel().map_err(|reason| Error::dataset(dir, reason))?;
     let ending = description.file_ending.as_str();
     let [images, masks] = ["imagesTr", "labelsTr"].map(|folder| Files::list(&dir.join(folder), ending));
@@ -40,7 +42,7 @@ pub(super) fn discover(dir: &Path) -> Result<AnnotatedDataset> {
     }
     let mask_of = |case: &String| MaskFile {
         path: dir.join("labelsTr").join(format!("{case}{ending}")),
-        encoding: Encoding::Numbers(classes.len() as u8),
+        encoding: encoding.clone(),
     };
     let masks_of_cases = cases.iter().map(|case| MaskSource { files: vec![mask_of(case)] }).collect();
     let mut dataset = describe(dir, cases, images.paths)?;
@@ -114,8 +116,8 @@ impl Description {
         }
     }
 
-    /// The names of the labels 1, 2 and so on.
-    fn classes(&self) -> std::result::Result<Vec<String>, String> {
+    /// The names of the labels 1, 2 and so on, and what the values of the masks stand for.
+    fn classes(&self) -> std::result::Result<(Vec<String>, Encoding), String> {
         let mut names: BTreeMap<u64, &str> = BTreeMap::new();
         for (name, value) in &self.labels {
             if value.is_array() {
@@ -124,11 +126,6 @@ impl Description {
                      give each label one number"
                 ));
             }
-            if name == "ignore" {
-                let reason = "dataset.json has an ignore label, which is not supported; label those pixels, or leave \
-                              the images out";
-                return Err(reason.to_string());
-            }
             // nnU-Net takes numbers in quotation marks as well.
             let number = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
             let number = number.ok_or_else(|| format!("the label {name} of dataset.json has no number but {value}"))?;
@@ -136,16 +133,28 @@ impl Description {
                 return Err(format!("the labels {other} and {name} of dataset.json have the same number {number}"));
             }
         }
+        let found: Vec<String> = names.iter().map(|(number, name)| format!("{name} {number}")).collect();
         let is_gapless = names.keys().copied().eq(0..names.len() as u64);
-        if !is_gapless || names.get(&0) != Some(&"background") || !(2..=256).contains(&names.len()) {
-            let found: Vec<String> = names.iter().map(|(number, name)| format!("{name} {number}")).collect();
+        let mut names: Vec<&str> = names.into_values().collect();
+        let ignores = names.pop_if(|name| *name == "ignore").is_some();
+        if names.contains(&"ignore") {
             return Err(format!(
-                "the labels of dataset.json must be background 0 and others from 1 on without a gap, at most 255, but \
-                 they are: {}; renumber them, in the masks too",
+                "the label ignore of dataset.json must have the highest number, but the labels are: {}; renumber them, \
+                 in the masks too",
                 found.join(", ")
             ));
         }
-        Ok(names.into_values().skip(1).map(String::from).collect())
+        if !is_gapless || names.first() != Some(&"background") || !(2..=usize::from(IGNORE)).contains(&names.len()) {
+            return Err(format!(
+                "the labels of dataset.json must be background 0 and others from 1 on without a gap, at most 254 \
+                 besides ignore, but they are: {}; renumber them, in the masks too",
+                found.join(", ")
+            ));
+        }
+        let classes: Vec<String> = names.into_iter().skip(1).map(String::from).collect();
+        let last = classes.len() as u8;
+        let encoding = if ignores { Encoding::NumbersAndIgnore(last) } else { Encoding::Numbers(last) };
+        Ok((classes, encoding))
     }
 }
 
@@ -233,7 +242,12 @@ fn describe(dir: &Path, names: Vec<String>, paths: Vec<PathBuf>) -> Result<Datas
     Ok(Dataset {
         root: dir.to_path_buf(),
         format: Format::Plain,
-        cases: cases.map(|((name, path), subject)| Case { name, path, subject, pixel_size_um: None }).collect(),
+        cases: cases
+            .map(|((name, path), subject)| {
+                let pixel_size_um = table.pixel_sizes_um.get(&path).copied();
+                Case { name, path, subject, pixel_size_um }
+            })
+            .collect(),
         skipped: Vec::new(),
         masks: Vec::new(),
         notes: table.notes,
@@ -246,123 +260,4 @@ fn entity_of_subject(name: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    use std::fs;
-    use tempfile::TempDir;
-
-    const CASES: [&str; 4] = ["imagesTr/a_0000.png", "labelsTr/a.png", "imagesTr/b_0000.png", "labelsTr/b.png"];
-
-    fn description() -> Value {
-        json!({
-            "channel_names": {"0": "rescale_to_0_1"},
-            "labels": {"background": 0, "myelin": 1, "axon": 2},
-            "numTraining": 2,
-            "file_ending": ".png"
-        })
-    }
-
-    fn folder(description: &str, files: &[&str]) -> TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for folder in ["imagesTr", "labelsTr", "imagesTs"] {
-            fs::create_dir(dir.path().join(folder)).unwrap();
-        }
-        fs::write(dir.path().join("dataset.json"), description).unwrap();
-        files.iter().for_each(|name| fs::write(dir.path().join(name), "").unwrap());
-        dir
-    }
-
-    fn refused(description: &str, files: &[&str]) -> String {
-        discover(folder(description, files).path()).unwrap_err().to_string()
-    }
-
-    /// The error of a complete folder in whose description one field is another, or missing if null.
-    fn refused_with(field: &str, value: Value) -> String {
-        let mut description = description();
-        description.as_object_mut().unwrap().remove(field);
-        if !value.is_null() {
-            description[field] = value;
-        }
-        refused(&description.to_string(), &CASES)
-    }
-
-    #[test]
-    fn a_complete_folder_keeps_its_numbers_its_order_and_its_channel() {
-        let others = ["imagesTr/.hidden_0000.png", "imagesTr/c_0000.tif", "imagesTs/d_0000.png"];
-        let dir = folder(&description().to_string(), &[CASES.as_slice(), &others].concat());
-        let annotated = super::super::discover_annotated(dir.path()).unwrap();
-        assert_eq!((annotated.layout, annotated.channel.as_deref()), (AnnotatedLayout::NnUnet, Some("rescale_to_0_1")));
-        assert_eq!(annotated.classes, ["myelin", "axon"]);
-        let cases: Vec<_> =
-            annotated.dataset.cases.iter().map(|case| (case.name.as_str(), case.path.clone())).collect();
-        let image = |name: &str| dir.path().join("imagesTr").join(name);
-        assert_eq!(cases, [("a", image("a_0000.png")), ("b", image("b_0000.png"))]);
-        let mask = |name: &str| MaskSource {
-            files: vec![MaskFile { path: dir.path().join("labelsTr").join(name), encoding: Encoding::Numbers(2) }],
-        };
-        assert_eq!(annotated.masks, [mask("a.png"), mask("b.png")]);
-        assert_eq!((annotated.dataset.skipped.len(), annotated.dataset.notes.len()), (1, 1));
-    }
-
-    #[test]
-    fn masks_follow_the_images_where_their_order_is_another() {
-        // `x-1_0000.png` comes before `x_0000.png`, but `x` before `x-1`.
-        let files = ["imagesTr/x_0000.png", "imagesTr/x-1_0000.png", "labelsTr/x.png", "labelsTr/x-1.png"];
-        let dir = folder(&description().to_string(), &files);
-        let annotated = discover(dir.path()).unwrap();
-        for (case, masks) in annotated.dataset.cases.iter().zip(&annotated.masks) {
-            assert!(masks.files[0].path.ends_with(format!("labelsTr/{}.png", case.name)));
-        }
-        assert!(annotated.dataset.cases.is_sorted_by_key(|case| &case.path));
-    }
-
-    #[test]
-    fn subjects_come_from_the_table_or_else_from_the_names() {
-        let subjects = |dir: &TempDir| {
-            let annotated = discover(dir.path()).unwrap();
-            annotated.dataset.cases.into_iter().map(|case| case.subject).collect::<Vec<_>>()
-        };
-        let files = ["imagesTr/sub-1_x_0000.png", "imagesTr/y_0000.png", "labelsTr/sub-1_x.png", "labelsTr/y.png"];
-        let dir = folder(&description().to_string(), &files);
-        assert_eq!(subjects(&dir), ["sub-1", "y"]);
-        fs::write(dir.path().join("subjects.tsv"), "file\tsubject\ny_0000.png\tmouse\n").unwrap();
-        assert_eq!(subjects(&dir), ["sub-1_x", "mouse"]);
-    }
-
-    #[test]
-    fn incomplete_folders_are_refused_with_what_is_missing() {
-        let text = description().to_string();
-        assert!(refused(&text, &CASES[..3]).contains("add labelsTr/b.png"));
-        assert!(refused(&text, &[&CASES[..2], &CASES[3..]].concat()).contains("add imagesTr/b_0000.png"));
-        assert!(refused(&text, &CASES[..2]).contains("numTraining as 2, but imagesTr holds 1"));
-        assert!(refused(&text, &[]).contains("holds no CASE_0000.png"));
-        assert!(refused(&text, &["imagesTr/a_0001.png"]).contains("not named CASE_0000.png"));
-        let dir = folder(&text, &CASES);
-        fs::remove_file(dir.path().join("dataset.json")).unwrap();
-        assert!(discover(dir.path()).unwrap_err().to_string().contains("no dataset.json"));
-    }
-
-    #[test]
-    fn a_description_that_is_broken_or_not_supported_is_refused_with_the_reason() {
-        assert!(refused("{", &CASES).contains("cannot be understood"));
-        for field in ["channel_names", "labels", "numTraining", "file_ending"] {
-            assert!(refused_with(field, Value::Null).contains(&format!("missing field `{field}`")));
-        }
-        assert!(refused_with("channel_names", json!({"0": "red", "1": "green"})).contains("2 channels (red, green)"));
-        assert!(refused_with("file_ending", json!(".nii.gz")).contains(".nii.gz"));
-        assert!(refused_with("dataset", json!({"a": {}})).contains("`dataset`"));
-    }
-
-    #[test]
-    fn labels_that_are_not_numbered_without_a_gap_are_refused() {
-        let labels = |labels| refused_with("labels", labels);
-        assert!(labels(json!({"background": 0, "fibre": [1, 2]})).contains("region"));
-        assert!(labels(json!({"background": 0, "axon": 1, "ignore": 2})).contains("ignore label"));
-        assert!(labels(json!({"background": 0, "axon": 2})).contains("without a gap"));
-        assert!(labels(json!({"axon": 0, "myelin": 1})).contains("background 0"));
-        assert!(labels(json!({"background": 0})).contains("background 0"));
-        assert!(labels(json!({"background": 0, "axon": 1, "myelin": 1})).contains("same number 1"));
-        assert!(labels(json!({"background": 0, "axon": -1})).contains("no number but -1"));
-    }
-}
+mod tests;

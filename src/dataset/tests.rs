@@ -78,8 +78,17 @@ fn a_table_of_subjects_is_used_and_its_gaps_are_noted() {
 }
 
 #[test]
+fn a_table_of_subjects_may_tell_pixel_sizes() {
+    let table = "file\tsubject\tpixel_size_um\nx.png\t1\t0.13\ny.png\t2\tn/a\nz.png\t3\n";
+    let dir = folder(&[("subjects.tsv", table), ("x.png", ""), ("y.png", ""), ("z.png", "")]);
+    let cases = discover(dir.path()).unwrap().cases;
+    assert_eq!(cases.iter().map(|case| case.pixel_size_um).collect::<Vec<_>>(), [Some(0.13), None, None]);
+}
+
+#[test]
 fn a_broken_table_of_subjects_is_refused() {
-    for table in ["", "file,subject\nx.png,1\n", "file\tsubject\nx.png\t\n"] {
+    let sizeless = "file\tsubject\tpixel_size_um\nx.png\t1\t-1\n";
+    for table in ["", "file,subject\nx.png,1\n", "file\tsubject\nx.png\t\n", sizeless] {
         let dir = folder(&[("subjects.tsv", table), ("x.png", "")]);
         let error = discover(dir.path()).unwrap_err().to_string();
         assert!(error.contains("subjects.tsv"), "{error}");

@@ -1,5 +1,6 @@
 //! What is counted in one image and class, and the figures that follow from the counts.
 
+use crate::imaging::IGNORE;
 use crate::metrics::Summary;
 use crate::objects::{Objects, Region, matches};
 use serde::Serialize;
@@ -19,7 +20,7 @@ pub struct PixelCounts {
 }
 
 impl PixelCounts {
-    /// Counts the pixels of one image.
+    /// Counts the pixels of one image, without those that are [`IGNORE`] in the truth.
     ///
     /// # Panics
     /// When the label maps differ in size.
@@ -27,8 +28,10 @@ impl PixelCounts {
         assert_eq!(predicted.size(), truth.size(), "label maps (height, width) of different sizes cannot be compared");
         // By `2 * predicted + truth`: an index is quicker than a choice for each pixel.
         let mut counts = [0; 4];
-        for (predicted, truth) in predicted.pixels().zip(truth.pixels()) {
-            counts[2 * usize::from(predicted) + usize::from(truth)] += 1;
+        for (predicted, label) in predicted.pixels().zip(truth.labels.classes()) {
+            if *label != IGNORE {
+                counts[2 * usize::from(predicted) + usize::from(*label == truth.class)] += 1;
+            }
         }
         let [true_negative, false_negative, false_positive, true_positive] = counts;
         Self { true_positive, false_positive, false_negative, true_negative }
@@ -54,7 +57,7 @@ impl Sum for PixelCounts {
 /// Objects (see [`Objects`]) of an image, or of several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct ObjectCounts {
-    /// Predicted objects; specks are not counted.
+    /// Predicted objects; specks, and objects mostly in pixels that nobody judged, are not counted.
     pub predicted: usize,
     /// Objects of the truth.
     pub truth: usize,
@@ -64,16 +67,18 @@ pub struct ObjectCounts {
 
 impl ObjectCounts {
     /// Counts the objects of one image. Predicted ones of fewer than `min_object` pixels are specks, which are ignored
-    /// whether right or wrong; objects of the truth count at any size.
+    /// whether right or wrong; objects of the truth count at any size. So are predicted objects of which more than half
+    /// is [`IGNORE`] in the truth; none of them can be a match, since at most half of it is in an object of the truth.
     ///
     /// # Panics
     /// When the label maps differ in size.
     pub fn of(predicted: Region<'_>, truth: Region<'_>, min_object: u64) -> Self {
+        let ignored = Region { labels: truth.labels, class: IGNORE };
         let [predicted, truth] = [predicted, truth].map(Objects::of);
-        let is_counted = |area: u64| area >= min_object;
-        let matched = matches(&predicted, &truth).iter().filter(|[i, _]| is_counted(predicted.areas()[*i])).count();
-        let counted = predicted.areas().iter().filter(|area| is_counted(**area)).count();
-        Self { predicted: counted, truth: truth.count(), matched }
+        let areas = predicted.areas().iter().zip(predicted.areas_in(ignored));
+        let is_counted: Vec<bool> = areas.map(|(area, ignored)| *area >= min_object && 2 * ignored <= *area).collect();
+        let matched = matches(&predicted, &truth).iter().filter(|[i, _]| is_counted[*i]).count();
+        Self { predicted: is_counted.iter().filter(|counted| **counted).count(), truth: truth.count(), matched }
     }
 }
 
@@ -198,6 +203,22 @@ mod tests {
         assert_eq!(values.as_array().map(|value| value.unwrap()), by_hand);
         let without_specks = ObjectCounts::of(regions.0, regions.1, 2);
         assert_eq!(without_specks, ObjectCounts { predicted: 1, truth: 2, matched: 1 });
+    }
+
+    #[test]
+    fn what_nobody_judged_is_neither_right_nor_wrong() {
+        const I: u8 = IGNORE;
+        let predicted = LabelMap::new(2, 6, vec![1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 0]);
+        let truth = LabelMap::new(2, 6, vec![1, 1, 0, I, I, 1, 1, I, I, I, 0, 0]);
+        let regions = (Region { labels: &predicted, class: 1 }, Region { labels: &truth, class: 1 });
+        let expected = PixelCounts { true_positive: 3, false_positive: 1, false_negative: 1, true_negative: 2 };
+        assert_eq!(PixelCounts::of(regions.0, regions.1), expected);
+        // Of the first predicted object 1/4 is ignored, and it matches; of the second 3/4.
+        let expected = ObjectCounts { predicted: 1, truth: 2, matched: 1 };
+        assert_eq!(ObjectCounts::of(regions.0, regions.1, 1), expected);
+        let half = LabelMap::new(2, 6, vec![0, 0, 0, I, I, 0, 0, 0, 0, 0, 0, 0]);
+        let counts = ObjectCounts::of(regions.0, Region { labels: &half, class: 1 }, 1);
+        assert_eq!(counts, ObjectCounts { predicted: 2, truth: 0, matched: 0 }, "exactly half still counts");
     }
 
     #[test]

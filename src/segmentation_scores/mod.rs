@@ -2,7 +2,8 @@
 //!
 //! [`find_pairs`] finds the masks that belong together, [`score`] reads and compares them. An image in which neither
 //! side has a class has no scores of it and is counted as such, and means are over the images that have a value.
-//! Objects are those of the module `objects`, matched one to one at an intersection over union of at least 1/2.
+//! Objects are those of the module `objects`, matched one to one at an intersection over union of at least 1/2. Pixels
+//! that are [`IGNORE`](crate::imaging::IGNORE) in the truth are not scored, nor are predicted objects mostly in them.
 
 mod figures;
 mod names;
@@ -139,7 +140,7 @@ fn score_image(pair: &ImagePair, options: &ScoreOptions) -> Result<Vec<ImageScor
 
 fn read(file: &MaskFile, threshold: Option<u8>) -> Result<LabelMap> {
     read_mask(file, threshold).map_err(|error| match (&file.encoding, error) {
-        (Encoding::Numbers(_), Error::Image { path, reason }) => {
+        (Encoding::Numbers(_) | Encoding::NumbersAndIgnore(_), Error::Image { path, reason }) => {
             Error::Image { path, reason: reason + "; --classes names all of them" }
         }
         (_, error) => error,

@@ -51,7 +51,18 @@ pub(super) fn fold_folder(root: &Path, path: &Path) -> Option<String> {
     names.find(is_fold).map(String::from)
 }
 
-/// The names of classes 1, 2 ... from the `labels` of nnU-Net's `dataset.json`.
+/// The name of the label that marks pixels which nobody judged; it has the highest number.
+pub(super) const IGNORED: &str = "ignore";
+
+/// The names of the classes proper.
+pub(super) fn without_ignored(names: &[String]) -> &[String] {
+    match names.split_last() {
+        Some((last, classes)) if last == IGNORED => classes,
+        _ => names,
+    }
+}
+
+/// The names of classes 1, 2 ... from the `labels` of nnU-Net's `dataset.json`; the last may be [`IGNORED`].
 pub(super) fn classes_of_dataset_json(path: &Path) -> Result<Vec<String>> {
     let json: Value = read_json(path)?;
     let labels = json.get("labels").and_then(Value::as_object).ok_or_else(|| {
@@ -63,15 +74,16 @@ pub(super) fn classes_of_dataset_json(path: &Path) -> Result<Vec<String>> {
             let reason = format!("its label {name} is {number}; only single numbers (no regions) can be scored");
             return Err(Error::dataset(path, reason));
         };
-        if name == "ignore" {
-            return Err(Error::dataset(path, "it has a label to ignore, which cannot be scored; give --classes"));
-        }
         names.insert(number, name.clone());
     }
     if names.len() != labels.len() || !names.keys().copied().eq(0..labels.len() as u64) {
         return Err(Error::dataset(path, "its labels are not numbered 0, 1, 2 ... without a gap; correct them"));
     }
-    Ok(names.into_values().skip(1).collect())
+    let names: Vec<String> = names.into_values().skip(1).collect();
+    if without_ignored(&names).iter().any(|name| name == IGNORED) {
+        return Err(Error::dataset(path, "its label ignore does not have the highest number; correct it"));
+    }
+    Ok(names)
 }
 
 /// The fold that validates each case, by nnU-Net's `splits_final.json`: `[{"train": [...], "val": [...]}, ...]`.
@@ -138,10 +150,12 @@ mod tests {
         };
         let names = read(r#"{"background": 0, "myelin": 1, "axon": 2}"#);
         assert_eq!(names, Ok(vec!["myelin".to_string(), "axon".to_string()]));
+        let names = read(r#"{"background": 0, "ignore": 2, "axon": 1}"#).unwrap();
+        assert_eq!((names.len(), without_ignored(&names)), (2, &["axon".to_string()][..]));
         for (labels, part) in [
             (r#"{"background": 0, "axon": 2}"#, "without a gap"),
             (r#"{"background": 0, "whole": [1, 2], "axon": 2}"#, "whole is [1,2]"),
-            (r#"{"background": 0, "axon": 1, "ignore": 2}"#, "ignore"),
+            (r#"{"background": 0, "ignore": 1, "axon": 2}"#, "label ignore does not have the highest"),
             ("3", "no labels"),
             ("{", "not the JSON"),
         ] {

@@ -4,9 +4,10 @@
 //! the classes.
 
 use super::ScoreOptions;
-use super::names::{MaskName, classes_of_dataset_json, fold_folder, folds_of_splits_json};
+use super::names::{MaskName, classes_of_dataset_json, fold_folder, folds_of_splits_json, without_ignored};
 use crate::dataset::{Encoding, MaskFile, largest_value};
 use crate::error::{Error, Result};
+use crate::imaging::IGNORE;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
@@ -65,7 +66,8 @@ pub struct Pairs {
 ///   class. Where an image has a manual and another mask, the manual one is the truth and the other the prediction.
 /// - a label map of class numbers, `IMAGE.png`, when no file of the folder has `_seg-` in its name. Its classes are
 ///   called as `options.classes` says, or the `dataset.json` in its folder or one above (up to the one above the
-///   folder given), or that of the other side; or else `class_1`, `class_2` ...
+///   folder given), or that of the other side; or else `class_1`, `class_2` ... If the last is `ignore`, it is no
+///   class: true pixels of it are not scored.
 ///
 /// Two files are a pair whatever their names. It is an error when nothing can be scored.
 pub fn find_pairs(predictions: &Path, truth: &Path, options: &ScoreOptions) -> Result<Pairs> {
@@ -217,7 +219,10 @@ impl Side {
         let (encoding, classes) = match class.as_ref().map(|class| class.as_str()) {
             // One class may be 1, as in a label map, or white, as in a mask.
             None if names.len() == 1 => (Encoding::Binary(1), names),
-            None => (Encoding::Numbers(names.len() as u8), names),
+            None => match without_ignored(names) {
+                all if all.len() == names.len() => (Encoding::Numbers(all.len() as u8), all),
+                judged => (Encoding::NumbersAndIgnore(judged.len() as u8), judged),
+            },
             Some("axonmyelin") => (Encoding::Greys(vec![(127, 1), (128, 1), (255, 2)]), combined.as_slice()),
             Some(_) if *is_instances => (Encoding::Objects(1), class.as_slice()),
             Some(_) => (Encoding::Binary(1), class.as_slice()),
@@ -225,7 +230,7 @@ impl Side {
         let second_hand = match encoding {
             Encoding::Greys(_) => 2,
             Encoding::Objects(_) => 1,
-            Encoding::Numbers(_) | Encoding::Binary(_) => 0,
+            Encoding::Numbers(_) | Encoding::NumbersAndIgnore(_) | Encoding::Binary(_) => 0,
         };
         let rank = 2 * second_hand + u8::from(*is_manual != (self.role == Role::Truth));
         let mask =
@@ -263,7 +268,8 @@ fn class_names(sides: &[Side; 2], options: &ScoreOptions) -> Result<[Vec<String>
     let given = options.classes.as_ref();
     if let Some(names) = given {
         let unique: BTreeSet<&String> = names.iter().collect();
-        if unique.len() < names.len() || names.is_empty() || names.len() > 255 || names.iter().any(String::is_empty) {
+        let is_too_long = without_ignored(names).len() >= usize::from(IGNORE);
+        if unique.len() < names.len() || names.is_empty() || is_too_long || names.iter().any(String::is_empty) {
             return Err(Error::Config(format!(
                 "--classes {} does not name each class once; give names in the order of their numbers, such as \
                  --classes myelin,axon",
@@ -284,7 +290,11 @@ fn class_names(sides: &[Side; 2], options: &ScoreOptions) -> Result<[Vec<String>
     let mut names = [Vec::new(), Vec::new()];
     for side in (0..2).filter(|side| numbered[*side]) {
         let known = given.or(found[side].as_ref()).or(found[1 - side].as_ref()).or(counted.as_ref());
-        names[side] = known.filter(|names| !names.is_empty()).cloned().ok_or_else(|| {
+        // A prediction judges every pixel, unless its own description says otherwise.
+        let is_own = found[side].is_some() && given.is_none();
+        let judges_all = sides[side].role == Role::Prediction && !is_own;
+        let known = known.map(|names| if judges_all { without_ignored(names) } else { names });
+        names[side] = known.filter(|names| !names.is_empty()).map(<[String]>::to_vec).ok_or_else(|| {
             let reason = "nothing tells what the classes of its label maps are called; give the names in the order of \
                           the class numbers, such as --classes myelin,axon";
             Error::dataset(&sides[side].root, reason)

@@ -59,6 +59,33 @@ fn masks_in_three_conventions_give_the_same_scores() {
 }
 
 #[test]
+fn pixels_that_the_truth_ignores_are_not_scored() {
+    let labels = r#"{"labels": {"background": 0, "axon": 1, "ignore": 2}}"#;
+    let truth = folder(&[("a.png", &[0, 1, 1, 2, 2, 0])]);
+    fs::write(truth.path().join("dataset.json"), labels).unwrap();
+    let named = |names: &[&str]| {
+        let classes = Some(names.iter().map(|name| name.to_string()).collect());
+        ScoreOptions { classes, ..ScoreOptions::default() }
+    };
+    // The prediction judges all pixels; of one class, 255 is it as well as 1.
+    let predictions = [folder(&[("a.png", &[0, 1, 0, 1, 1, 0])]), folder(&[("a.png", &[0, 255, 0, 255, 255, 0])])];
+    for (predictions, options) in
+        predictions.iter().flat_map(|folder| [(folder, ScoreOptions::default()), (folder, named(&["axon", "ignore"]))])
+    {
+        let scores = scores(predictions, &truth, &options).unwrap();
+        assert_eq!(scores.images.len(), 1);
+        let expected = PixelCounts { true_positive: 1, false_positive: 0, false_negative: 1, true_negative: 2 };
+        assert_eq!(scores.images[0].pixels, expected);
+        assert_eq!(scores.images[0].objects, ObjectCounts { predicted: 1, truth: 1, matched: 1 });
+    }
+    let message = scores(&predictions[0], &truth, &named(&["axon", "myelin"])).unwrap();
+    assert_eq!(message.images.len(), 2, "without the name it is a class like others");
+    let copied = folder(&[("a.png", &[0, 1, 1, 2, 0, 0])]);
+    fs::write(copied.path().join("dataset.json"), labels).unwrap();
+    assert!(scores(&copied, &truth, &ScoreOptions::default()).is_ok(), "its own description lets it ignore pixels");
+}
+
+#[test]
 fn classes_that_overlap_are_scored_each_by_its_own_mask() {
     let masks: &[(&str, &[u8])] = &[("a_seg-axon.png", &[255, 255, 0]), ("a_seg-myelin.png", &[0, 255, 255])];
     let scores = scores(&folder(masks), &folder(masks), &ScoreOptions::default()).unwrap();

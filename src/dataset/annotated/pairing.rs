@@ -1,6 +1,6 @@
 //! Which masks belong to which image, by names and folders alone.
 
-use super::super::names::{image_stems, is_mask_folder, parts_below, stem};
+use super::super::names::{CONFIDENCE, image_stems, is_mask_folder, parts_below, stem};
 use super::super::{Dataset, Skipped, is_image_name};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -101,7 +101,7 @@ fn masks_in_derivatives(dataset: &mut Dataset) -> Vec<PathBuf> {
     let mut masks = Vec::new();
     for entry in folders.flat_map(|folder| WalkDir::new(folder).follow_links(true).sort_by_file_name()) {
         match entry {
-            Ok(entry) if entry.file_name().to_string_lossy().starts_with('.') => {}
+            Ok(entry) if is_no_mask(&entry.file_name().to_string_lossy()) => {}
             Ok(entry) if entry.file_type().is_file() && is_image_name(entry.path()) => masks.push(entry.into_path()),
             Ok(_) => {}
             Err(error) => {
@@ -111,6 +111,11 @@ fn masks_in_derivatives(dataset: &mut Dataset) -> Vec<PathBuf> {
         }
     }
     masks
+}
+
+/// Whether a name is that of a hidden file or of a map of confidence.
+fn is_no_mask(name: &str) -> bool {
+    name.starts_with('.') || name.contains(CONFIDENCE)
 }
 
 /// The case that a mask belongs to: of those with a fitting name and place the nearest.

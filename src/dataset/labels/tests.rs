@@ -50,6 +50,7 @@ fn exact_masks_are_read_whatever_the_threshold() {
         (masks.eight("c.png", &[0; 6]), Encoding::Binary(1), [0; 6]),
         (masks.eight("d.png", &[0, 127, 128, 255, 0, 0]), axon_and_myelin(), [0, 1, 1, 2, 0, 0]),
         (masks.eight("e.png", &[0, 1, 2, 3, 0, 0]), Encoding::Numbers(3), [0, 1, 2, 3, 0, 0]),
+        (masks.eight("i.png", &[0, 1, 2, 3, 0, 0]), Encoding::NumbersAndIgnore(2), [0, 1, 2, IGNORE, 0, 0]),
         (masks.sixteen("f.png", &[0, 65535, 0, 0, 0, 0]), Encoding::Binary(1), [0, 1, 0, 0, 0, 0]),
         (masks.sixteen("g.png", &[0, 127 * 257, 65535, 0, 0, 0]), axon_and_myelin(), [0, 1, 2, 0, 0, 0]),
         (masks.sixteen("h.tif", &[0, 1, 2, 300, 40000, 0]), Encoding::Objects(1), [0, 1, 1, 1, 1, 0]),
@@ -73,6 +74,8 @@ fn stray_values_are_refused_with_their_counts_and_the_remedy() {
     for threshold in [None, Some(200)] {
         let error = read(wrong_number.clone(), Encoding::Numbers(2), threshold).unwrap_err();
         assert!(error.contains("numbers from 0 to 2") && !error.contains("threshold"), "{error}");
+        let error = read(wrong_number.clone(), Encoding::NumbersAndIgnore(1), threshold).unwrap_err();
+        assert!(error.contains("numbers from 0 to 2") && error.contains("1 x 255"), "{error}");
     }
 }
 
