@@ -23,6 +23,7 @@ pub mod phantom;
 pub mod prepare;
 pub mod random;
 pub mod rank_correlation;
+pub mod report;
 pub mod run;
 pub mod segmentation;
 pub mod segmentation_quality;

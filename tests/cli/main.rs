@@ -1,5 +1,6 @@
 //! The binary driven from outside, on phantoms.
 
+mod report;
 mod segment;
 
 use std::fs;
