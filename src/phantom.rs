@@ -31,7 +31,7 @@ const THINNEST: f64 = 1.3;
 /// What a microscope makes of a nerve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// Like transmission electron microscopy: dark rings, light axons and ground, sharp, little noise.
+    /// Like transmission electron microscopy: dark rings, light axons, grey ground, sharp, little noise.
     DarkMyelin,
     /// Like scanning electron microscopy: bright rings, dark axons, grey ground, softer, grainy.
     BrightMyelin,

@@ -34,15 +34,15 @@ impl Look {
     pub(super) fn optics(self) -> Optics {
         match self {
             Self::DarkMyelin => Optics {
-                ground: 0.78,
-                ground_grain: 0.07,
+                ground: 0.60,
+                ground_grain: 0.06,
                 myelin: 0.12,
                 myelin_grain: 0.03,
-                axon: 0.62,
+                axon: 0.80,
                 axon_grain: 0.05,
                 axon_spread: 0.05,
-                organelle: 0.36,
-                process: 0.55,
+                organelle: 0.48,
+                process: 0.66,
                 rim: 0.36,
                 blur: 0.55,
                 shot: 0.02,
