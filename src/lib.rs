@@ -21,6 +21,7 @@ pub mod nn;
 pub mod objects;
 pub mod phantom;
 pub mod prepare;
+pub mod pseudo;
 pub mod random;
 pub mod rank_correlation;
 pub mod report;

@@ -4,6 +4,7 @@ mod demo;
 mod devices;
 mod evaluate;
 mod import;
+mod pseudo;
 mod segment;
 mod segment_evaluate;
 mod segment_predict;
@@ -42,11 +43,17 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Train, use and judge segmentation models
     Segment(segment::Args),
+    /// Make masks by tutorship: translate labelled images, train a proxy model on them, apply it
+    Tutor(Box<pseudo::TutorArgs>),
+    /// Make masks by adaptation: translate target images, apply a model that exists
+    Adapt(Box<pseudo::AdaptArgs>),
+    /// Try both and the usual baselines, and say which to use and why
+    Compare(Box<pseudo::CompareArgs>),
     /// Turn generators trained with the published Python code into a run
     Import(import::Args),
     /// Check this program, or a graphics driver, against published numbers
     Verify(verify::Args),
-    /// Draw two synthetic looks of a nerve, learn to translate between them, and show the result
+    /// Draw two synthetic looks of a nerve, learn to translate, and make masks of the one from the other
     Demo(demo::Args),
     /// List the compute devices that this program can use
     Devices,
@@ -136,6 +143,9 @@ pub fn run() -> Result<ExitCode> {
         Command::Translate(args) => args.run(),
         Command::Evaluate(args) => args.run(),
         Command::Segment(args) => args.run(),
+        Command::Tutor(args) => args.run(),
+        Command::Adapt(args) => args.run(),
+        Command::Compare(args) => args.run(),
         Command::Import(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Demo(args) => args.run(),

@@ -115,7 +115,7 @@ impl PlanArgs {
 }
 
 /// Seconds of "90s", "30m", "1.5h", "1d"; a number alone is minutes.
-fn parse_seconds(text: &str) -> std::result::Result<f64, String> {
+pub(super) fn parse_seconds(text: &str) -> std::result::Result<f64, String> {
     let text = text.trim();
     let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0), ('d', 86400.0)];
     let unit = units.iter().find_map(|(letter, seconds)| Some((text.strip_suffix(*letter)?, *seconds)));
@@ -269,10 +269,10 @@ impl Args {
                     self.output.display()
                 )
             })?;
-            let mut display = Display::new(&model.plan().classes);
+            let mut display = Display::default();
             let ending =
                 train_fold(model, *fold, cases, &parts, &device.device, &stop, &mut |event| display.show(event));
-            display.bar.finish_and_clear();
+            display.end();
             let ending = ending.with_context(|| format!("training fold {fold} in {}", self.output.display()))?;
             if ending == Ending::Stopped {
                 println!(
@@ -306,25 +306,36 @@ fn report(set: &LabelledSet) {
 }
 
 /// The progress bar on a terminal, plain lines elsewhere.
-struct Display {
+pub(super) struct Display {
     bar: ProgressBar,
     classes: Vec<String>,
 }
 
+impl Default for Display {
+    fn default() -> Self {
+        Self { bar: progress_bar(None), classes: Vec::new() }
+    }
+}
+
 impl Display {
-    fn new(classes: &[String]) -> Self {
-        Self { bar: progress_bar(None), classes: classes.to_vec() }
+    /// Clears the bar.
+    pub(super) fn end(self) {
+        self.bar.finish_and_clear();
     }
 
-    fn show(&mut self, event: Event<'_>) {
+    pub(super) fn show(&mut self, event: Event<'_>) {
         match event {
-            Event::Started { fold, images: [train, validation], parameters } => print_above(
-                &self.bar,
-                format!(
-                    "fold {fold}: {train} images to learn from, {validation} to validate on; {:.1} million parameters",
-                    parameters as f64 / 1e6
-                ),
-            ),
+            Event::Started { fold, images: [train, validation], parameters, classes } => {
+                self.classes = classes.to_vec();
+                self.bar.set_position(0);
+                print_above(
+                    &self.bar,
+                    format!(
+                        "fold {fold}: {train} images to learn from, {validation} to validate on; {:.1} million parameters",
+                        parameters as f64 / 1e6
+                    ),
+                );
+            }
             Event::Step { iterations: [done, all], losses } => {
                 if self.bar.length() != Some(all) {
                     self.bar.set_length(all);

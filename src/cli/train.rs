@@ -183,13 +183,12 @@ pub fn train_with_progress(root: &Path, start: Start, device: &burn::tensor::Dev
     let stop = stop_on_ctrl_c();
     let mut display = Display::default();
     let ending = training::train(root, start, device, &stop, &mut |event| display.show(event));
-    display.bar.finish_and_clear();
-    report_skipped(&display.skipped);
+    display.end();
     ending.with_context(|| format!("training in {}", root.display()))
 }
 
 /// The progress bar on a terminal, plain lines elsewhere.
-struct Display {
+pub(super) struct Display {
     bar: ProgressBar,
     skipped: Vec<Skipped>,
 }
@@ -201,7 +200,13 @@ impl Default for Display {
 }
 
 impl Display {
-    fn show(&mut self, event: Event<'_>) {
+    /// Clears the bar and tells what was left out.
+    pub(super) fn end(self) {
+        self.bar.finish_and_clear();
+        report_skipped(&self.skipped);
+    }
+
+    pub(super) fn show(&mut self, event: Event<'_>) {
         match event {
             Event::Started { train, validation, pixel_size_um, iterations } => {
                 self.started(train, validation, pixel_size_um, iterations);

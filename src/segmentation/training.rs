@@ -37,6 +37,8 @@ pub enum Event<'a> {
         images: [usize; 2],
         /// Numbers that are learnt.
         parameters: usize,
+        /// Names of the labels 1, 2, ….
+        classes: &'a [String],
     },
     /// An iteration is done.
     Step {
@@ -97,6 +99,7 @@ pub fn train_fold(
         fold,
         images: [parts.train.len(), parts.validation.len()],
         parameters: state.network.num_params(),
+        classes: &plan.classes,
     });
     let directory = model.fold_dir(fold);
     create_dir(&directory)?;

@@ -1,0 +1,304 @@
+//! What a pipeline starts from: labelled images, target images, perhaps true masks of these. Everything that can be
+//! checked is checked here, before anything is trained.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::dataset::{
+    self, AnnotatedDataset, Case, Format, MaskSource, Skipped, discover_annotated, load_case, read_labels,
+};
+use crate::error::{Error, Result};
+use crate::imaging::{self, BitDepth, LabelMap, Plane, Raster, RasterPicture};
+use crate::segmentation::data::{DataOptions, LabelledImage, LabelledSet};
+use crate::segmentation::masks::mask_name;
+use crate::segmentation::normalisation::Intensities;
+
+/// A target image; its pixels stay on the disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// By which its files are called.
+    pub name: String,
+    /// The file, its subject and its pixel size.
+    pub case: Case,
+    /// Rows and columns.
+    pub size: [usize; 2],
+    /// Bits per pixel of the file.
+    pub depth: BitDepth,
+    /// Whether its subject is kept out of all training.
+    pub is_held_out: bool,
+}
+
+impl Target {
+    /// Its pixels in [0, 1].
+    pub fn plane(&self) -> Result<Plane> {
+        Ok(imaging::read(&self.case.path)?.plane)
+    }
+
+    /// The image with labels, to learn from.
+    pub fn to_labelled(&self, labels: LabelMap) -> Result<LabelledImage> {
+        let plane = self.plane()?;
+        Ok(LabelledImage {
+            name: self.name.clone(),
+            subject: self.case.subject.clone(),
+            intensities: Intensities::of_plane(&plane, self.depth),
+            plane,
+            labels,
+            pixel_size_um: self.case.pixel_size_um,
+        })
+    }
+
+    /// Its pixels as they are stored.
+    pub fn picture(&self) -> Result<RasterPicture> {
+        Raster::read(&self.case.path)
+    }
+}
+
+/// True masks of target images.
+#[derive(Debug, Clone)]
+pub struct Truth {
+    /// Names of the labels 1, 2, ….
+    pub classes: Vec<String>,
+    /// The masks of each target image that has some.
+    masks: BTreeMap<String, MaskSource>,
+    threshold: Option<u8>,
+}
+
+impl Truth {
+    /// The masks in a folder of images with masks, which may be the folder of the targets itself.
+    fn read(dir: &Path, targets: &[Target], threshold: Option<u8>) -> Result<Self> {
+        let annotated = discover_annotated(dir)?;
+        let sources = annotated.dataset.cases.iter().zip(&annotated.masks);
+        let by_name: BTreeMap<&str, &MaskSource> =
+            sources.map(|(case, masks)| (mask_name(&case.name), masks)).collect();
+        let of_target = |target: &Target| Some((target.name.clone(), (*by_name.get(target.name.as_str())?).clone()));
+        let masks: BTreeMap<String, MaskSource> = targets.iter().filter_map(of_target).collect();
+        if masks.is_empty() {
+            let known: Vec<&str> = by_name.keys().take(3).copied().collect();
+            let reason = format!(
+                "none of its masks belongs to a target image: there are masks of {} … and target images {} …; images \
+                 must be called the same in both folders",
+                known.join(", "),
+                targets.iter().take(3).map(|target| target.name.as_str()).collect::<Vec<_>>().join(", ")
+            );
+            return Err(Error::dataset(dir, reason));
+        }
+        let truth = Self { classes: annotated.classes, masks, threshold };
+        // Masks that cannot be used are better found now than after a night.
+        targets.iter().try_for_each(|target| truth.labels(target).map(|_| ()))?;
+        Ok(truth)
+    }
+
+    /// The true label of each pixel of a target image, if it has masks.
+    pub fn labels(&self, target: &Target) -> Result<Option<LabelMap>> {
+        let Some(masks) = self.masks.get(&target.name) else { return Ok(None) };
+        Ok(Some(read_labels(masks, target.size, self.threshold)?.map))
+    }
+
+    /// Whether a target image has masks.
+    pub fn has(&self, target: &Target) -> bool {
+        self.masks.contains_key(&target.name)
+    }
+
+    /// The files of all masks.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.masks.values().flat_map(|source| source.files.iter().map(|file| file.path.clone())).collect()
+    }
+}
+
+/// Where the inputs are, and what is said about them.
+#[derive(Debug, Clone, Default)]
+pub struct InputOptions {
+    /// Images with masks; none for an adaptation with a model and a translator that exist.
+    pub labelled: Option<PathBuf>,
+    /// Images that nobody has annotated.
+    pub target: PathBuf,
+    /// Images with masks among the targets, to score by.
+    pub truth: Option<PathBuf>,
+    /// Subjects of the target that are kept out of all training, to score on.
+    pub held_out: Vec<String>,
+    /// Micrometres per pixel of the labelled and of the target images, over what files say.
+    pub labelled_pixel_size_um: Option<f64>,
+    /// The same of the target images.
+    pub target_pixel_size_um: Option<f64>,
+    /// Grey value from which on a mask's pixel has the class, for masks with values between.
+    pub mask_threshold: Option<u8>,
+}
+
+/// What a pipeline starts from.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The labelled images without those of held-out subjects.
+    pub labelled: Option<LabelledSet>,
+    /// The files of the labelled images and their masks.
+    pub labelled_files: Vec<PathBuf>,
+    /// The held-out subjects that the labelled images show too.
+    pub held_out_of_labelled: Vec<String>,
+    /// The target images, held-out ones among them.
+    pub targets: Vec<Target>,
+    /// Whether the target folder is a BIDS folder.
+    pub target_format: Format,
+    /// True masks.
+    pub truth: Option<Truth>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+    /// Files left out, with reasons.
+    pub skipped: Vec<Skipped>,
+}
+
+impl Inputs {
+    /// Reads and checks the inputs.
+    pub fn read(options: &InputOptions) -> Result<Self> {
+        let dataset = dataset::discover(&options.target)?;
+        let mut notes = dataset.notes.clone();
+        let mut skipped = dataset.skipped.clone();
+        let mut targets = Vec::new();
+        for case in &dataset.cases {
+            match load_case(case, options.target_pixel_size_um) {
+                Ok((image, remarks)) => {
+                    notes.extend(remarks.into_iter().map(|remark| format!("{}: {remark}", case.name)));
+                    targets.push(Target {
+                        name: mask_name(&case.name).to_string(),
+                        size: [image.plane.height(), image.plane.width()],
+                        depth: image.depth,
+                        is_held_out: options.held_out.contains(&case.subject),
+                        case: image.case,
+                    });
+                }
+                Err(reason) => skipped.push(Skipped { path: case.path.clone(), reason }),
+            }
+        }
+        check_targets(&options.target, &targets, &options.held_out)?;
+        let truth = options.truth.as_ref().map(|dir| Truth::read(dir, &targets, options.mask_threshold)).transpose()?;
+        let Labelled { set: labelled, files: labelled_files, held_out: held_out_of_labelled } =
+            read_labelled(options, &mut notes, &mut skipped)?;
+        if let Some(labelled) = &labelled {
+            note_shared_subjects(labelled, &targets, truth.is_some(), &mut notes);
+            check_classes(&labelled.classes, truth.as_ref(), &mut notes)?;
+        }
+        Ok(Self {
+            labelled,
+            labelled_files,
+            held_out_of_labelled,
+            targets,
+            target_format: dataset.format,
+            truth,
+            notes,
+            skipped,
+        })
+    }
+
+    /// The target images that scores are about: those held out where there are some, else all, of those with masks.
+    pub fn scored(&self) -> Vec<&Target> {
+        let Some(truth) = &self.truth else { return Vec::new() };
+        let any_held_out = self.targets.iter().any(|target| target.is_held_out);
+        let is_scored = |target: &&Target| truth.has(target) && (target.is_held_out || !any_held_out);
+        self.targets.iter().filter(is_scored).collect()
+    }
+
+    /// The target images with masks as a set to learn from, without the held-out ones.
+    pub fn target_set(&self, pixel_size_um: Option<f64>) -> Result<LabelledSet> {
+        let truth = self.truth.as_ref().ok_or_else(|| Error::Config("there are no true masks to learn from".into()))?;
+        let mut images = Vec::new();
+        for target in self.targets.iter().filter(|target| truth.has(target) && !target.is_held_out) {
+            if let Some(labels) = truth.labels(target)? {
+                images.push(target.to_labelled(labels)?);
+            }
+        }
+        Ok(LabelledSet::of(images, truth.classes.clone(), pixel_size_um))
+    }
+}
+
+fn check_targets(dir: &Path, targets: &[Target], held_out: &[String]) -> Result<()> {
+    let subjects: BTreeSet<&str> = targets.iter().map(|target| target.case.subject.as_str()).collect();
+    if let Some(unknown) = held_out.iter().find(|subject| !subjects.contains(subject.as_str())) {
+        let known: Vec<&str> = subjects.iter().take(10).copied().collect();
+        return Err(Error::Config(format!(
+            "there is no subject {unknown} among the target images to hold out; subjects: {}",
+            known.join(", ")
+        )));
+    }
+    if targets.is_empty() {
+        return Err(Error::dataset(dir, "none of its images can be used as a target; see the files left out"));
+    }
+    if targets.iter().all(|target| target.is_held_out) {
+        return Err(Error::Config(
+            "every target image is held out, and no look is left to learn; hold out fewer subjects".into(),
+        ));
+    }
+    let names: BTreeSet<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+    if names.len() < targets.len() {
+        return Err(Error::dataset(dir, "two of its images would get masks of one name; rename one"));
+    }
+    Ok(())
+}
+
+/// The labelled side.
+#[derive(Default)]
+struct Labelled {
+    set: Option<LabelledSet>,
+    files: Vec<PathBuf>,
+    held_out: Vec<String>,
+}
+
+fn read_labelled(options: &InputOptions, notes: &mut Vec<String>, skipped: &mut Vec<Skipped>) -> Result<Labelled> {
+    let Some(dir) = &options.labelled else { return Ok(Labelled::default()) };
+    let reading = DataOptions { pixel_size_um: options.labelled_pixel_size_um, mask_threshold: options.mask_threshold };
+    let mut set = LabelledSet::read(dir, &reading)?;
+    notes.append(&mut set.notes);
+    skipped.append(&mut set.skipped);
+    let before = set.images.len();
+    // Two files of one name in two folders are not therefore of one subject.
+    let is_of = |image: &LabelledImage, subject: &String| image.subject == *subject && image.subject != image.name;
+    let shows = |subject: &&String| set.images.iter().any(|image| is_of(image, subject));
+    let held_out: Vec<String> = options.held_out.iter().filter(shows).cloned().collect();
+    set.images.retain(|image| !held_out.iter().any(|subject| is_of(image, subject)));
+    if set.images.is_empty() {
+        return Err(Error::dataset(dir, "all its images are of held-out subjects; hold out fewer, or give others"));
+    }
+    if set.images.len() < before {
+        notes.push(format!(
+            "{} labelled images are of held-out subjects and are not used at all",
+            before - set.images.len()
+        ));
+    }
+    let AnnotatedDataset { dataset, masks, .. } = discover_annotated(dir)?;
+    let images = dataset.cases.into_iter().map(|case| case.path);
+    let files = images.chain(masks.into_iter().flat_map(|mask| mask.files).map(|file| file.path)).collect();
+    Ok(Labelled { set: Some(set), files, held_out })
+}
+
+/// Subjects on both sides are no fault for making masks, but scores on them are not of unseen subjects.
+fn note_shared_subjects(labelled: &LabelledSet, targets: &[Target], is_scored: bool, notes: &mut Vec<String>) {
+    // Only names that were given to subjects, not those of files, say that two are the same.
+    let given = labelled.images.iter().filter(|image| image.subject != image.name);
+    let known: BTreeSet<&str> = given.map(|image| image.subject.as_str()).collect();
+    let shared: BTreeSet<&str> =
+        targets.iter().map(|target| target.case.subject.as_str()).filter(|subject| known.contains(subject)).collect();
+    if is_scored && !shared.is_empty() {
+        notes.push(format!(
+            "the subjects {} are among both the labelled and the target images: models have learnt from them, and \
+             scores on them flatter; keep some out of all training with --hold-out",
+            shared.into_iter().collect::<Vec<_>>().join(", ")
+        ));
+    }
+}
+
+/// Classes are matched by name: it is an error when a model and the truth have none in common.
+pub fn check_classes(classes: &[String], truth: Option<&Truth>, notes: &mut Vec<String>) -> Result<()> {
+    let Some(truth) = truth else { return Ok(()) };
+    let of = |names: &[String]| -> BTreeSet<String> { names.iter().map(|name| name.to_lowercase()).collect() };
+    let (known, wanted) = (of(classes), of(&truth.classes));
+    if known.is_disjoint(&wanted) {
+        return Err(Error::Config(format!(
+            "the model makes masks of {}, and the truth has masks of {}: no class of the same name can be scored; rename \
+             the masks, or leave --truth out",
+            classes.join(", "),
+            truth.classes.join(", ")
+        )));
+    }
+    let alone: Vec<String> = known.symmetric_difference(&wanted).cloned().collect();
+    if !alone.is_empty() {
+        notes.push(format!("only one side has masks of {}, which are not scored", alone.join(", ")));
+    }
+    Ok(())
+}
