@@ -173,7 +173,9 @@ impl Inputs {
             read_labelled(options, &mut notes, &mut skipped)?;
         if let Some(labelled) = &labelled {
             note_shared_subjects(labelled, &targets, truth.is_some(), &mut notes);
-            check_classes(&labelled.classes, truth.as_ref(), &mut notes)?;
+            if let Some(truth) = &truth {
+                notes.extend(check_classes(&labelled.classes, truth)?);
+            }
         }
         Ok(Self {
             labelled,
@@ -283,9 +285,9 @@ fn note_shared_subjects(labelled: &LabelledSet, targets: &[Target], is_scored: b
     }
 }
 
-/// Classes are matched by name: it is an error when a model and the truth have none in common.
-pub fn check_classes(classes: &[String], truth: Option<&Truth>, notes: &mut Vec<String>) -> Result<()> {
-    let Some(truth) = truth else { return Ok(()) };
+/// Classes are matched by name: it is an error when a model and the truth have none in common, and a note when one has
+/// classes that the other lacks.
+pub fn check_classes(classes: &[String], truth: &Truth) -> Result<Option<String>> {
     let of = |names: &[String]| -> BTreeSet<String> { names.iter().map(|name| name.to_lowercase()).collect() };
     let (known, wanted) = (of(classes), of(&truth.classes));
     if known.is_disjoint(&wanted) {
@@ -297,8 +299,5 @@ pub fn check_classes(classes: &[String], truth: Option<&Truth>, notes: &mut Vec<
         )));
     }
     let alone: Vec<String> = known.symmetric_difference(&wanted).cloned().collect();
-    if !alone.is_empty() {
-        notes.push(format!("only one side has masks of {}, which are not scored", alone.join(", ")));
-    }
-    Ok(())
+    Ok((!alone.is_empty()).then(|| format!("only one side has masks of {}, which are not scored", alone.join(", "))))
 }

@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use super::Event;
 use super::approach::Approach;
-use super::inputs::{InputOptions, Inputs};
+use super::inputs::{InputOptions, Inputs, check_classes};
 use super::results::Results;
 use super::translation::Orientation;
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::run::RunFolder;
+use crate::segmentation::open::{OpenOptions, open};
 use crate::segmentation::plan::Plan;
 use crate::stages::{self, PlannedStage, Sitting, Stages, Stamp};
 
@@ -150,6 +151,10 @@ impl Pipeline {
         let trains = matches!(options.translator, TranslatorChoice::Train(_)) || options.labelled_model.is_none();
         if inputs.labelled.is_none() && (trains || options.approaches.iter().any(needs_labelled)) {
             return Err(Error::Config("labelled images are needed for this: give --labelled".into()));
+        }
+        if let (Some(path), Some(truth)) = (&options.labelled_model, &inputs.truth) {
+            let model = open(path, &OpenOptions::default(), device)?.segmenter;
+            inputs.notes.extend(check_classes(&model.class_names, truth)?);
         }
         if let TranslatorChoice::Given { run, orientation } = &options.translator {
             super::given::check_run(&RunFolder::open(run)?, *orientation, &mut inputs)?;

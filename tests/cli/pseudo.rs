@@ -156,6 +156,17 @@ fn what_cannot_work_is_refused_before_anything_is_trained() {
     let error = fails(tutor(&lab, &["--truth", "nuclei"]));
     assert!(error.contains("masks of myelin, axon, and the truth has masks of nuclei"), "{error}");
 
+    // The same of a model that comes from elsewhere, and of a translator that works at a pixel size.
+    let sizes = ["--labelled-pixel-size-um", "0.1", "--target-pixel-size-um", "0.1"];
+    let train = ["train", "--labelled", "labelled", "--target", "target", "--config", "tiny.toml", "-o", "run"];
+    succeeds(run(&lab, &[&train[..], &sizes].concat()));
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/nnunet/nnUNetTrainer__nnUNetPlans__2d");
+    let adapt = ["adapt", "-m", "run", "--segmenter", model.to_str().unwrap(), "--target", "target", "-o", "out"];
+    let error = fails(run(&lab, &[&adapt[..], &["--truth", "nuclei"]].concat()));
+    assert!(error.contains("and the truth has masks of nuclei"), "{error}");
+    let error = fails(run(&lab, &adapt));
+    assert!(error.contains("its pixel size is not known") && error.contains("--target-pixel-size-um"), "{error}");
+
     let error = fails(tutor(&lab, &["--min-structure", "3"]));
     assert!(error.contains("--min-structure is a share of 0 to 1"), "{error}");
     assert!(!lab.path().join("out").exists());
