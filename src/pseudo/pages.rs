@@ -10,7 +10,7 @@ use super::results::{ApproachResult, Results};
 use super::translation::{Translated, back_path, draw_path};
 use super::verdict::{SUSPICIOUS_STRUCTURE, Verdict};
 use crate::error::Result;
-use crate::imaging::{self, LabelMap, Plane};
+use crate::imaging::{self, LabelMap, Plane, resize};
 use crate::prepare::to_working_size;
 use crate::report::{
     Curve, Figure, Gallery, LookFirst, Overlay, Panel, Picture, Report, ReportTable, Reviewed, Setting,
@@ -132,8 +132,23 @@ fn structure_warning(translated: &Translated) -> Option<String> {
     (weak > 0).then(|| format!("the translation lost structures in {weak} of {all} parts of the image"))
 }
 
+/// Sides of a picture in pixels, about as large as the page shows it; all pictures of a page are in memory at once.
+const SIDE: usize = 720;
+
+/// A picture, reduced where it is large.
 fn picture(caption: &str, grey: Plane, overlay: Option<Overlay>) -> Picture {
-    Picture { caption: caption.into(), grey, overlay }
+    let longest = grey.height().max(grey.width());
+    // The page thickens outlines before it reduces them.
+    if longest <= SIDE || matches!(overlay, Some(Overlay::Outlines { .. })) {
+        return Picture { caption: caption.into(), grey, overlay };
+    }
+    let [height, width] = [grey.height(), grey.width()].map(|side| (side * SIDE / longest).max(1));
+    let overlay = overlay.map(|overlay| match overlay {
+        Overlay::Labels(labels) => Overlay::Labels(resize_labels(&labels, height, width)),
+        Overlay::Heat(plane) => Overlay::Heat(resize(&plane, height, width)),
+        outlines => outlines,
+    });
+    Picture { caption: caption.into(), grey: resize(&grey, height, width), overlay }
 }
 
 fn target_pictures(
@@ -403,4 +418,23 @@ fn settings(pipeline: &Pipeline, verdict: &Verdict) -> Result<Vec<Setting>> {
         settings.push(setting(&name, text));
     }
     Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_pictures_are_reduced_with_what_is_drawn_over_them() {
+        let grey = Plane::new(SIDE, 2 * SIDE, vec![0.5; 2 * SIDE * SIDE]);
+        let labels = LabelMap::new(SIDE, 2 * SIDE, vec![1; 2 * SIDE * SIDE]);
+        let reduced = picture("a", grey.clone(), Some(Overlay::Labels(labels)));
+        let Some(Overlay::Labels(labels)) = &reduced.overlay else { panic!("labels stay labels") };
+        for size in [[reduced.grey.height(), reduced.grey.width()], [labels.height(), labels.width()]] {
+            assert_eq!(size, [SIDE / 2, SIDE]);
+        }
+        assert!(labels.classes().iter().all(|label| *label == 1));
+        let outlines = Overlay::Outlines { lost: vec![false; 2 * SIDE * SIDE], invented: vec![false; 2 * SIDE * SIDE] };
+        assert_eq!(picture("a", grey, Some(outlines)).grey.width(), 2 * SIDE);
+    }
 }
