@@ -15,7 +15,8 @@ use synlabel::table::Table;
 
 use super::DeviceArgs;
 use super::evaluate::{summary_table, write_evaluation};
-use super::pseudo::{run_pipeline, tell};
+use super::pseudo::run_pipeline;
+use super::pseudo_display::tell;
 
 /// Draw two synthetic looks of a nerve, learn to translate between them, and make masks of the one from masks of the other.
 ///

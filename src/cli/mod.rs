@@ -5,6 +5,7 @@ mod devices;
 mod evaluate;
 mod import;
 mod pseudo;
+mod pseudo_display;
 mod segment;
 mod segment_evaluate;
 mod segment_predict;

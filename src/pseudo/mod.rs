@@ -6,6 +6,7 @@
 //! changed. [`Results`] gathers what the folders hold; [`verdict`] says it in words.
 
 mod approach;
+mod checks;
 mod estimate;
 mod given;
 pub mod inputs;
@@ -22,12 +23,12 @@ mod verdict;
 mod work;
 
 pub use approach::Approach;
+pub use checks::Checked;
 pub use pipeline::{Pipeline, PipelineOptions, TranslatorChoice, Work};
 pub use publish::{Published, publish};
 pub use results::{ApproachResult, Results};
 pub use scoring::Scored;
 pub use verdict::{LookFirst, Verdict};
-pub use work::Checked;
 
 /// What happens in a pipeline.
 pub enum Event<'a> {

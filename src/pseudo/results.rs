@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::approach::Approach;
+use super::checks::Checked;
 use super::inputs::Target;
 use super::labelling::{Labelled, read_figures, read_label_map};
 use super::pipeline::{Pipeline, Work};
 use super::scoring::Scored;
 use super::translation::Translated;
-use super::work::Checked;
 use crate::error::Result;
 use crate::metrics::{Summary, dice};
 use crate::segmentation::masks::described_classes;

@@ -1,9 +1,9 @@
 //! The results in words: which approach to use and why, and which images to look at first.
 
 use super::approach::Approach;
+use super::checks::Checked;
 use super::pipeline::Pipeline;
 use super::results::{ApproachResult, Results};
-use super::work::Checked;
 use crate::metrics::Summary;
 
 /// Dice within which two approaches count as equally good, so that the simpler one is recommended: about the spread
