@@ -34,15 +34,15 @@ impl Look {
     pub(super) fn optics(self) -> Optics {
         match self {
             Self::DarkMyelin => Optics {
-                ground: 0.60,
+                ground: 0.76,
                 ground_grain: 0.06,
                 myelin: 0.12,
                 myelin_grain: 0.03,
                 axon: 0.80,
                 axon_grain: 0.05,
                 axon_spread: 0.05,
-                organelle: 0.48,
-                process: 0.66,
+                organelle: 0.55,
+                process: 0.70,
                 rim: 0.36,
                 blur: 0.55,
                 shot: 0.02,
