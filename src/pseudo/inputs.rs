@@ -231,7 +231,25 @@ fn check_targets(dir: &Path, targets: &[Target], held_out: &[String]) -> Result<
     if names.len() < targets.len() {
         return Err(Error::dataset(dir, "two of its images would get masks of one name; rename one"));
     }
-    Ok(())
+    check_names(dir, &names)
+}
+
+/// What is added to an image's name for the files that are made of it.
+const ENDINGS: [&str; 4] = ["_back", "_error", "_confidence", "_draw"];
+
+/// Refuses an image that is called like a file that is made of another.
+fn check_names(dir: &Path, names: &BTreeSet<&str>) -> Result<()> {
+    let stem = |name: &str| {
+        let name = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        ENDINGS.iter().find_map(|ending| name.strip_suffix(ending).map(String::from))
+    };
+    match names.iter().find_map(|name| Some((name, stem(name).filter(|stem| names.contains(stem.as_str()))?))) {
+        Some((name, other)) => Err(Error::dataset(
+            dir,
+            format!("{name} is called like a file that is made of {other}, and one would replace the other; rename it"),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The labelled side.
@@ -248,6 +266,7 @@ fn read_labelled(options: &InputOptions, notes: &mut Vec<String>, skipped: &mut 
     let mut set = LabelledSet::read(dir, &reading)?;
     notes.append(&mut set.notes);
     skipped.append(&mut set.skipped);
+    check_names(dir, &set.images.iter().map(|image| image.name.as_str()).collect())?;
     let before = set.images.len();
     // Two files of one name in two folders are not therefore of one subject.
     let is_of = |image: &LabelledImage, subject: &String| image.subject == *subject && image.subject != image.name;
@@ -300,4 +319,19 @@ pub fn check_classes(classes: &[String], truth: &Truth) -> Result<Option<String>
     }
     let alone: Vec<String> = known.symmetric_difference(&wanted).cloned().collect();
     Ok((!alone.is_empty()).then(|| format!("only one side has masks of {}, which are not scored", alone.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_called_like_a_file_made_of_another_is_refused() {
+        let check = |names: &[&str]| check_names(Path::new("set"), &names.iter().copied().collect());
+        assert!(check(&["cell", "cell_2", "back", "other_back", "cell_mirror"]).is_ok());
+        for name in ["cell_back", "cell_confidence", "cell_draw2", "cell_error"] {
+            let error = check(&["cell", name]).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name} is called like a file that is made of cell")), "{error}");
+        }
+    }
 }
