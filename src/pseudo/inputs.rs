@@ -192,9 +192,25 @@ impl Inputs {
     /// The target images that scores are about: those held out where there are some, else all, of those with masks.
     pub fn scored(&self) -> Vec<&Target> {
         let Some(truth) = &self.truth else { return Vec::new() };
-        let any_held_out = self.targets.iter().any(|target| target.is_held_out);
-        let is_scored = |target: &&Target| truth.has(target) && (target.is_held_out || !any_held_out);
+        let is_scored = |target: &&Target| truth.has(target) && (target.is_held_out || !self.any_held_out());
         self.targets.iter().filter(is_scored).collect()
+    }
+
+    /// Whether some target images are kept out of all training.
+    pub fn any_held_out(&self) -> bool {
+        self.targets.iter().any(|target| target.is_held_out)
+    }
+
+    /// Why no supervised model can be trained and scored on other images; none when one can.
+    pub fn reason_against_supervised(&self) -> Option<&'static str> {
+        let truth = self.truth.as_ref()?;
+        let learnt = self.targets.iter().filter(|target| truth.has(target) && !target.is_held_out);
+        let subjects: BTreeSet<&str> = learnt.map(|target| target.case.subject.as_str()).collect();
+        match (subjects.len(), self.any_held_out()) {
+            (0, _) => Some("only held-out images have true masks"),
+            (1, false) => Some("all true masks are of one subject"),
+            _ => None,
+        }
     }
 
     /// The target images with masks as a set to learn from, without the held-out ones.

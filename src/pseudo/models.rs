@@ -27,8 +27,6 @@ pub struct ModelToTrain<'a> {
     pub plan: Option<&'a Plan>,
     /// Number of folds; one network that learns from all images and is validated on them when 1.
     pub folds: usize,
-    /// Subjects that no fold sees.
-    pub held_out: &'a [String],
     /// Seconds for all folds together; none trains all epochs of the plan.
     pub seconds: Option<f64>,
     /// Seed of all random numbers.
@@ -92,7 +90,7 @@ impl ModelToTrain<'_> {
         plan.seed = self.seed;
         plan.time_budget_s = None;
         plan.check()?;
-        let folds = Folds::by_subject(&set.subjects()[..self.in_folds], self.folds, self.held_out, self.seed)
+        let folds = Folds::by_subject(&set.subjects()[..self.in_folds], self.folds, &[], self.seed)
             .map_err(|reason| Error::Config(format!("cannot part the images into folds: {reason}")))?;
         ModelFolder::create(folder, &plan, &ModelData { options: DataOptions::default(), folds })
     }

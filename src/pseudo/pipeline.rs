@@ -144,7 +144,11 @@ impl Pipeline {
     /// Reads and checks the inputs.
     pub fn new(mut options: PipelineOptions, device: &Device) -> Result<Self> {
         let mut inputs = Inputs::read(&options.inputs)?;
-        if inputs.truth.is_none() {
+        let reason = inputs.reason_against_supervised();
+        if let Some(reason) = reason.filter(|_| options.approaches.contains(&Approach::Supervised)) {
+            inputs.notes.push(format!("{reason}, so there is no supervised model to compare with"));
+        }
+        if inputs.truth.is_none() || reason.is_some() {
             options.approaches.retain(|approach| *approach != Approach::Supervised);
         }
         let needs_labelled = |approach: &Approach| matches!(approach, Approach::Tutorship { .. });
@@ -312,7 +316,10 @@ impl Pipeline {
             Work::CheckProxy => Ok(inputs
                 .stage("proxy", of(stamps, Work::Proxy { round: 1 }))
                 .stage("translations", of(stamps, Work::TranslateLabelled))),
-            Work::Supervised => Ok(self.with_training(sized)?.and(&self.target_hash).and(&self.truth_hash)),
+            Work::Supervised => {
+                let inputs = self.with_training(sized)?.and(&self.target_hash).and(&self.truth_hash);
+                inputs.value("working pixel size", &self.working_um()?)
+            }
             Work::Label(approach) => self.inputs_of_labels(sized, approach, stamps),
         }
     }

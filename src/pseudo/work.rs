@@ -1,5 +1,6 @@
 //! Doing the stages of a pipeline.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -38,14 +39,16 @@ impl Pipeline {
             Work::TranslateTargetAlone => self.translate_target(Method::TranslatorAlone, folder, stop, on_event),
             Work::LabelledModel => {
                 let set = self.labelled_at_work()?;
-                self.train_model(std::slice::from_ref(&set), set.images.len(), &[], folder, stop, on_event)
+                let folds = folds_for(&set.images, self.options.folds);
+                self.train_model(std::slice::from_ref(&set), set.images.len(), folds, folder, stop, on_event)
             }
             Work::CheckLabelled => self.check_labelled(folder, stop, on_event),
             Work::Proxy { round } => self.train_proxy(round, folder, stop, on_event),
             Work::CheckProxy => self.check_proxy(folder, stop, on_event),
             Work::Supervised => {
                 let set = self.inputs.target_set(self.working_um()?)?;
-                self.train_model(std::slice::from_ref(&set), set.images.len(), &[], folder, stop, on_event)
+                let folds = folds_for(&set.images, self.folds_of_supervised());
+                self.train_model(std::slice::from_ref(&set), set.images.len(), folds, folder, stop, on_event)
             }
             Work::Label(approach) => self.label(approach, folder, stop, on_event),
         }
@@ -148,7 +151,7 @@ impl Pipeline {
         &self,
         versions: &[LabelledSet],
         in_folds: usize,
-        held_out: &[String],
+        folds: usize,
         folder: &Path,
         stop: &AtomicBool,
         on_event: &mut dyn FnMut(Event<'_>),
@@ -157,20 +160,17 @@ impl Pipeline {
             versions,
             in_folds,
             plan: self.options.plan.as_ref(),
-            folds: self.folds_for(&versions[0].images[..in_folds]),
-            held_out,
+            folds,
             seconds: self.options.seconds,
             seed: self.options.seed,
         };
         job.run(folder, &self.device, stop, on_event)
     }
 
-    /// As many folds as asked for, and at most one for each subject.
-    fn folds_for(&self, images: &[LabelledImage]) -> usize {
-        let mut subjects: Vec<&str> = images.iter().map(|image| image.subject.as_str()).collect();
-        subjects.sort_unstable();
-        subjects.dedup();
-        self.options.folds.min(subjects.len()).max(1)
+    /// Without held-out images a supervised model is scored on its own: by networks that did not learn from them, which
+    /// takes two folds at least.
+    fn folds_of_supervised(&self) -> usize {
+        if self.inputs.any_held_out() { self.options.folds } else { self.options.folds.max(2) }
     }
 
     fn train_proxy(
@@ -188,11 +188,12 @@ impl Pipeline {
             )));
         }
         let in_folds = versions[0].images.len();
+        let folds = folds_for(&versions[0].images, self.options.folds);
         if round > 1 {
             let pseudo = self.confident_set(round - 1)?;
             versions.iter_mut().for_each(|version| version.images.extend(pseudo.iter().cloned()));
         }
-        self.train_model(&versions, in_folds, &[], folder, stop, on_event)
+        self.train_model(&versions, in_folds, folds, folder, stop, on_event)
     }
 
     /// The labelled images in the look of the target, for each draw, without those that lost their structures; and how
@@ -329,6 +330,12 @@ impl Pipeline {
         };
         folds_of(count).into_iter().map(network).collect()
     }
+}
+
+/// As many folds as are wanted, and at most one for each subject.
+fn folds_for(images: &[LabelledImage], wanted: usize) -> usize {
+    let subjects: BTreeSet<&str> = images.iter().map(|image| image.subject.as_str()).collect();
+    wanted.min(subjects.len()).max(1)
 }
 
 /// The network that was validated on an image; the first where it learnt from all.

@@ -167,6 +167,18 @@ fn what_cannot_work_is_refused_before_anything_is_trained() {
     let error = fails(run(&lab, &adapt));
     assert!(error.contains("its pixel size is not known") && error.contains("--target-pixel-size-um"), "{error}");
 
+    // True masks of one held-out image only: there is nothing left for a supervised model, which is said at once.
+    let compare = ["compare", "--labelled", "labelled", "--target", "target", "--truth", "one", "-o", "out"];
+    fs::create_dir(lab.path().join("one")).unwrap();
+    for file in ["target_0.png", "masks/target_0_seg-axonmyelin.png"] {
+        let name = Path::new(file).file_name().unwrap();
+        fs::copy(lab.path().join("target").join(file), lab.path().join("one").join(name)).unwrap();
+    }
+    let said = succeeds(run(&lab, &[&compare[..], &SMALL, &["--hold-out", "target_0", "--dry-run"]].concat()));
+    assert!(said.contains("only held-out images have true masks") && !said.contains("supervised  "), "{said}");
+    let said = succeeds(run(&lab, &[&compare[..], &SMALL, &["--dry-run"]].concat()));
+    assert!(said.contains("all true masks are of one subject") && !said.contains("labels_supervised"), "{said}");
+
     let error = fails(tutor(&lab, &["--min-structure", "3"]));
     assert!(error.contains("--min-structure is a share of 0 to 1"), "{error}");
     assert!(!lab.path().join("out").exists());
