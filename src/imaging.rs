@@ -11,7 +11,7 @@ mod write;
 
 pub use raster::{Histogram, Raster, RasterPicture, Sample, Samples, ScaledRaster, Window};
 pub use read::read;
-pub use resize::{rescale, resize};
+pub use resize::{rescale, resize, resize_window};
 pub use rows::RowWriter;
 pub use write::{write, write_labels};
 
@@ -130,6 +130,20 @@ impl Plane {
     /// The pixel at row `y`, column `x`.
     pub fn get(&self, y: usize, x: usize) -> f32 {
         self.pixels[y * self.width + x]
+    }
+
+    /// All of it as a window.
+    pub fn window(&self) -> Window {
+        Window { rows: 0..self.height, columns: 0..self.width }
+    }
+
+    /// The pixels of a window.
+    ///
+    /// # Panics
+    /// When the window reaches beyond the plane.
+    pub fn part(&self, window: &Window) -> Self {
+        let rows = window.rows.clone().map(|y| &self.pixels[y * self.width..][..self.width][window.columns.clone()]);
+        Self::new(window.height(), window.width(), rows.flatten().copied().collect())
     }
 }
 

@@ -4,7 +4,9 @@
 //! (a Hann taper, Harris 1978, "On the use of windows for harmonic analysis", Proc. IEEE 66), so that tiles
 //! that disagree leave a gentle slope instead of a seam. This module only moves pixels: it knows no network.
 
-use crate::imaging::Plane;
+use std::ops::Range;
+
+use crate::imaging::{Plane, Window};
 
 /// Where one tile lies. Below and right of the image's end it holds reflected pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +27,12 @@ pub struct TileGrid {
     height: usize,
     width: usize,
     overlap: usize,
-    tiles: Vec<Tile>,
+    /// Rows and columns of every tile.
+    tile: [usize; 2],
+    /// First rows of the tiles.
+    tops: Vec<usize>,
+    /// First columns of the tiles.
+    lefts: Vec<usize>,
 }
 
 impl TileGrid {
@@ -44,24 +51,26 @@ impl TileGrid {
             "tile side {tile} must be a multiple of {multiple}"
         );
         assert!(overlap < tile, "tiles of side {tile} cannot overlap by {overlap} pixels");
-        let tile_height = tile.min(height.next_multiple_of(multiple));
-        let tile_width = tile.min(width.next_multiple_of(multiple));
-        let lefts = starts(width, tile_width, tile - overlap);
-        let tiles = starts(height, tile_height, tile - overlap)
-            .into_iter()
-            .flat_map(|top| lefts.iter().map(move |&left| Tile { top, left, height: tile_height, width: tile_width }))
-            .collect();
-        Self { height, width, overlap, tiles }
+        let sides = [height, width].map(|length| tile.min(length.next_multiple_of(multiple)));
+        let [tops, lefts] =
+            [(height, sides[0]), (width, sides[1])].map(|(length, side)| starts(length, side, tile - overlap));
+        Self { height, width, overlap, tile: sides, tops, lefts }
     }
 
-    /// The tiles, row by row.
-    pub fn tiles(&self) -> &[Tile] {
-        &self.tiles
+    /// All tiles, row by row.
+    pub fn tiles(&self) -> Vec<Tile> {
+        self.touching(&Window { rows: 0..self.height, columns: 0..self.width })
     }
 
-    /// Height and width of the image that the grid covers.
-    pub fn size(&self) -> [usize; 2] {
-        [self.height, self.width]
+    /// The tiles that hold pixels of a window, row by row.
+    pub fn touching(&self, window: &Window) -> Vec<Tile> {
+        let [height, width] = self.tile;
+        let touches =
+            |start: &usize, side: usize, range: &Range<usize>| *start < range.end && start + side > range.start;
+        let lefts: Vec<usize> =
+            self.lefts.iter().copied().filter(|left| touches(left, width, &window.columns)).collect();
+        let tops = self.tops.iter().copied().filter(|top| touches(top, height, &window.rows));
+        tops.flat_map(|top| lefts.iter().map(move |&left| Tile { top, left, height, width })).collect()
     }
 }
 
@@ -75,21 +84,47 @@ pub fn cut(plane: &Plane, tile: &Tile) -> Plane {
     Plane::from_fn(tile.height, tile.width, |y, x| plane.get(fold(tile.top + y, plane.height()), columns[x]))
 }
 
-/// The plane with `margin` more pixels on each side, mirrored about its first and last rows and columns.
-pub fn surround(plane: &Plane, margin: usize) -> Plane {
-    let place = |i: usize, length: usize| fold(i.abs_diff(margin), length);
-    let columns: Vec<usize> = (0..plane.width() + 2 * margin).map(|x| place(x, plane.width())).collect();
-    Plane::from_fn(plane.height() + 2 * margin, columns.len(), |y, x| plane.get(place(y, plane.height()), columns[x]))
+/// A plane with `margin` more pixels on each side, mirrored about its first and last rows and columns. It is never held as
+/// a whole: parts of it are made from the parts of the plane that they show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surrounded {
+    /// Rows and columns of the plane.
+    pub size: [usize; 2],
+    /// Pixels on each side.
+    pub margin: usize,
 }
 
-/// The plane without the outer `margin` pixels on each side: what [`surround`] added.
-///
-/// # Panics
-/// When nothing would be left.
-pub fn inner(plane: &Plane, margin: usize) -> Plane {
-    assert!(plane.height().min(plane.width()) > 2 * margin, "a margin of {margin} pixels leaves nothing of the plane");
-    let (height, width) = (plane.height() - 2 * margin, plane.width() - 2 * margin);
-    Plane::from_fn(height, width, |y, x| plane.get(y + margin, x + margin))
+impl Surrounded {
+    /// Rows and columns with the surroundings.
+    pub fn outer_size(&self) -> [usize; 2] {
+        self.size.map(|side| side + 2 * self.margin)
+    }
+
+    /// Where a window of the plane lies with its surroundings.
+    pub fn outer(&self, window: &Window) -> Window {
+        let moved = |range: &Range<usize>| range.start + self.margin..range.end + self.margin;
+        Window { rows: moved(&window.rows), columns: moved(&window.columns) }
+    }
+
+    /// The pixels of a window, counted from the start of the surroundings; beyond their end they are mirrored again.
+    /// `source` gives a window of the plane.
+    pub fn part<E>(&self, window: &Window, source: impl FnOnce(&Window) -> Result<Plane, E>) -> Result<Plane, E> {
+        let places = |range: &Range<usize>, length: usize| -> Vec<usize> {
+            let inside = |i: usize| fold(fold(i, length + 2 * self.margin).abs_diff(self.margin), length);
+            range.clone().map(inside).collect()
+        };
+        let (rows, columns) = (places(&window.rows, self.size[0]), places(&window.columns, self.size[1]));
+        let needed = Window { rows: bounds(&rows), columns: bounds(&columns) };
+        let plane = source(&needed)?;
+        let (top, left) = (needed.rows.start, needed.columns.start);
+        Ok(Plane::from_fn(rows.len(), columns.len(), |y, x| plane.get(rows[y] - top, columns[x] - left)))
+    }
+}
+
+/// The smallest range that holds all places.
+fn bounds(places: &[usize]) -> Range<usize> {
+    let first = places.iter().copied().min().unwrap_or(0);
+    first..places.iter().copied().max().map_or(0, |last| last + 1)
 }
 
 /// Puts tiles back together: each pixel is the weighted mean of the tiles that hold it.
@@ -100,9 +135,11 @@ pub fn inner(plane: &Plane, margin: usize) -> Plane {
 /// between disagreeing tiles even where the last one is shifted. Values may have any range; none is clamped.
 #[derive(Debug, Clone)]
 pub struct Blender {
-    height: usize,
-    width: usize,
+    /// Rows and columns of the plane that the grid covers.
+    size: [usize; 2],
     overlap: usize,
+    /// The part of it that is put together.
+    window: Window,
     // f64: with a large overlap dozens of tiles add up in a pixel.
     weighted: Vec<f64>,
     weights: Vec<f64>,
@@ -111,11 +148,21 @@ pub struct Blender {
 impl Blender {
     /// An empty canvas for the tiles of `grid`.
     pub fn new(grid: &TileGrid) -> Self {
-        let pixels = grid.height * grid.width;
+        Self::of(grid, &Window { rows: 0..grid.height, columns: 0..grid.width })
+    }
+
+    /// An empty canvas for a window of the plane: it takes the tiles that touch the window, and their pixels outside of it
+    /// are left out. Its pixels are those that the whole plane has there.
+    ///
+    /// # Panics
+    /// When the window reaches beyond the plane.
+    pub fn of(grid: &TileGrid, window: &Window) -> Self {
+        assert!(window.rows.end <= grid.height && window.columns.end <= grid.width, "{window:?} is not in the plane");
+        let pixels = window.height() * window.width();
         Self {
-            height: grid.height,
-            width: grid.width,
+            size: [grid.height, grid.width],
             overlap: grid.overlap,
+            window: window.clone(),
             weighted: vec![0.0; pixels],
             weights: vec![0.0; pixels],
         }
@@ -124,27 +171,30 @@ impl Blender {
     /// Adds the pixels of one tile; the order of tiles matters only to rounding.
     ///
     /// # Panics
-    /// When `pixels` has not the size of `tile`, or the tile starts outside the canvas.
+    /// When `pixels` has not the size of `tile`, or the tile starts outside the plane.
     pub fn add(&mut self, tile: &Tile, pixels: &Plane) {
         assert_eq!(
             [pixels.height(), pixels.width()],
             [tile.height, tile.width],
             "a plane of another size than its tile"
         );
-        assert!(tile.top < self.height && tile.left < self.width, "{tile:?} starts outside the canvas");
-        let rows = taper(tile.top, tile.height, self.height, self.overlap);
-        let columns = taper(tile.left, tile.width, self.width, self.overlap);
-        for (y, row_weight) in rows.iter().enumerate() {
-            let canvas = (tile.top + y) * self.width + tile.left;
-            for (x, column_weight) in columns.iter().enumerate() {
-                let weight = row_weight * column_weight;
-                self.weighted[canvas + x] += weight * pixels.get(y, x) as f64;
-                self.weights[canvas + x] += weight;
+        assert!(tile.top < self.size[0] && tile.left < self.size[1], "{tile:?} starts outside the plane");
+        let row_weights = taper(tile.top, tile.height, self.size[0], self.overlap);
+        let column_weights = taper(tile.left, tile.width, self.size[1], self.overlap);
+        let rows = common(&(tile.top..tile.top + row_weights.len()), &self.window.rows);
+        let columns = common(&(tile.left..tile.left + column_weights.len()), &self.window.columns);
+        for y in rows {
+            let canvas = (y - self.window.rows.start) * self.window.width();
+            for x in columns.clone() {
+                let weight = row_weights[y - tile.top] * column_weights[x - tile.left];
+                let place = canvas + x - self.window.columns.start;
+                self.weighted[place] += weight * f64::from(pixels.get(y - tile.top, x - tile.left));
+                self.weights[place] += weight;
             }
         }
     }
 
-    /// The blended plane.
+    /// The blended plane, or window of it.
     ///
     /// # Panics
     /// When a pixel was in no tile.
@@ -153,8 +203,15 @@ impl Blender {
             assert!(*weight > 0.0, "a tile of the grid was not added");
             (value / weight) as f32
         };
-        Plane::new(self.height, self.width, self.weighted.iter().zip(&self.weights).map(mean).collect())
+        let pixels = self.weighted.iter().zip(&self.weights).map(mean).collect();
+        Plane::new(self.window.height(), self.window.width(), pixels)
     }
+}
+
+/// What two ranges share; empty when they do not meet.
+fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    let start = a.start.max(b.start);
+    start..a.end.min(b.end).max(start)
 }
 
 /// First pixels of the tiles on one axis.
@@ -189,6 +246,8 @@ fn taper(start: usize, tile: usize, length: usize, overlap: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
     use crate::random::Stream;
 
@@ -221,7 +280,7 @@ mod tests {
                 let image = noise(height, width);
                 let grid = TileGrid::new(height, width, tile, overlap, multiple);
                 let mut blender = Blender::new(&grid);
-                for tile in grid.tiles() {
+                for tile in &grid.tiles() {
                     let pixels = cut(&image, tile);
                     assert!(pixels.height().is_multiple_of(multiple) && pixels.width().is_multiple_of(multiple));
                     blender.add(tile, &pixels);
@@ -244,12 +303,46 @@ mod tests {
     }
 
     #[test]
-    fn surroundings_are_mirrored_and_come_off_again() {
+    fn surroundings_are_mirrored_and_every_window_shows_its_part_of_them() {
+        let part = |plane: &Plane, window: &Window, margin| {
+            let surrounded = Surrounded { size: [plane.height(), plane.width()], margin };
+            let part = surrounded.part::<Infallible>(window, |needed| Ok(plane.part(needed)));
+            part.unwrap_or_else(|never| match never {})
+        };
         let plane = Plane::new(1, 3, vec![0.1, 0.2, 0.3]);
-        assert_eq!(surround(&plane, 2).pixels()[..7], [0.3, 0.2, 0.1, 0.2, 0.3, 0.2, 0.1]);
+        let row = part(&plane, &Window { rows: 2..3, columns: 0..9 }, 2);
+        assert_eq!(row.pixels(), [0.3, 0.2, 0.1, 0.2, 0.3, 0.2, 0.1, 0.2, 0.3], "the last two lie beyond the end");
         for (height, width) in SIZES {
             let plane = Plane::from_fn(height, width, |y, x| ((5 * y + 3 * x) % 7) as f32);
-            assert_eq!(inner(&surround(&plane, 9), 9), plane);
+            let surrounded = Surrounded { size: [height, width], margin: 9 };
+            assert_eq!(part(&plane, &surrounded.outer(&plane.window()), 9), plane);
+            let [outer_height, outer_width] = surrounded.outer_size();
+            let whole = part(&plane, &Window { rows: 0..outer_height, columns: 0..outer_width }, 9);
+            let window = Window { rows: 3..outer_height, columns: 5..9 };
+            assert_eq!(part(&plane, &window, 9), whole.part(&window));
+        }
+    }
+
+    #[test]
+    fn windows_are_blended_as_the_whole_plane_is() {
+        for (height, width) in SIZES {
+            let grid = TileGrid::new(height, width, 16, 6, 4);
+            let answer = |tile: &Tile| {
+                Plane::from_fn(tile.height, tile.width, |y, x| ((tile.top * 31 + tile.left * 17 + y * x) % 13) as f32)
+            };
+            let blend = |window: &Window| {
+                let mut blender = Blender::of(&grid, window);
+                grid.touching(window).iter().for_each(|tile| blender.add(tile, &answer(tile)));
+                blender.finish()
+            };
+            let whole = blend(&Window { rows: 0..height, columns: 0..width });
+            for window in [
+                Window { rows: 0..1, columns: 0..width },
+                Window { rows: height / 2..height, columns: width / 3..width },
+                Window { rows: height / 3..height / 3 + 1, columns: 0..width.min(20) },
+            ] {
+                assert_eq!(blend(&window), whole.part(&window), "{window:?} of {height} x {width}");
+            }
         }
     }
 

@@ -6,10 +6,11 @@
 //! the rows that are asked for and touches no others.
 
 use super::read::{Decoded, Grey, decode};
-use super::resize::resize_rows;
+use super::resize::resize_window;
 use super::{BitDepth, Container, Plane};
 use crate::error::Result;
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::ops::Range;
 use std::path::Path;
 use tiff::tags::ByteOrder;
@@ -366,12 +367,14 @@ impl<'a> ScaledRaster<'a> {
     /// # Panics
     /// When `rows` is empty or reaches beyond the last row.
     pub fn rows(&self, rows: Range<usize>) -> Plane {
-        let (old, new) = ((self.window.height(), self.window.width()), (self.height, self.width));
-        resize_rows(old, new, rows, |needed| {
-            let top = self.window.rows.start;
-            let rows = top + needed.start..top + needed.end;
-            self.raster.plane(&Window { rows, columns: self.window.columns.clone() })
-        })
+        let (old, new) = ([self.window.height(), self.window.width()], [self.height, self.width]);
+        let (top, left) = (self.window.rows.start, self.window.columns.start);
+        let moved = |range: &Range<usize>, by: usize| range.start + by..range.end + by;
+        let source = |needed: &Window| {
+            let window = Window { rows: moved(&needed.rows, top), columns: moved(&needed.columns, left) };
+            Ok::<_, Infallible>(self.raster.plane(&window))
+        };
+        resize_window(old, new, &Window { rows, columns: 0..self.width }, source).unwrap_or_else(|never| match never {})
     }
 }
 

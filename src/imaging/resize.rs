@@ -1,9 +1,10 @@
 //! Resizing: exact area averages when shrinking, Catmull–Rom cubics when enlarging, each axis for itself.
 
-use super::Plane;
+use super::{Plane, Window};
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::F32;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use std::convert::Infallible;
 use std::ops::Range;
 
 /// The plane with `height` rows and `width` columns, values kept in [0, 1].
@@ -17,35 +18,39 @@ use std::ops::Range;
 pub fn resize(plane: &Plane, height: usize, width: usize) -> Plane {
     assert!(height > 0 && width > 0, "a plane cannot be resized to {height} x {width}: there must be a pixel");
     assert!(!plane.pixels().is_empty(), "an empty plane cannot be resized");
-    let old = (plane.height(), plane.width());
-    resize_rows(old, (height, width), 0..height, |_| plane.clone())
+    let window = Window { rows: 0..height, columns: 0..width };
+    let whole = |_: &Window| Ok::<_, Infallible>(plane.clone());
+    resize_window([plane.height(), plane.width()], [height, width], &window, whole)
+        .unwrap_or_else(|never| match never {})
 }
 
-/// Some rows of a plane resized from `old` to `new` height and width; `source` gives rows of the plane.
+/// A window of a plane resized from `old` to `new` rows and columns; `source` gives windows of the plane.
 ///
-/// Only the rows that the wanted ones depend on are asked for, once.
+/// Only the window that the wanted one depends on is asked for, once.
 ///
 /// # Panics
-/// When `rows` is empty or reaches beyond the last row.
-pub(super) fn resize_rows(
-    old: (usize, usize),
-    new: (usize, usize),
-    rows: Range<usize>,
-    source: impl FnOnce(Range<usize>) -> Plane,
-) -> Plane {
-    assert!(!rows.is_empty() && rows.end <= new.0, "there are no rows {rows:?} in a plane of {} rows", new.0);
-    let (vertical, horizontal) = (Axis { old: old.0, new: new.0 }, Axis { old: old.1, new: new.1 });
-    let needed = vertical.sources(&rows);
-    let mut band = source(needed.clone());
+/// When the window is empty or reaches beyond the new size.
+pub fn resize_window<E>(
+    old: [usize; 2],
+    new: [usize; 2],
+    window: &Window,
+    source: impl FnOnce(&Window) -> Result<Plane, E>,
+) -> Result<Plane, E> {
+    let Window { rows, columns } = window;
+    assert!(!rows.is_empty() && !columns.is_empty(), "an empty window cannot be resized");
+    assert!(rows.end <= new[0] && columns.end <= new[1], "there is no {window:?} in {} x {} pixels", new[0], new[1]);
+    let [vertical, horizontal] = [0, 1].map(|axis| Axis { old: old[axis], new: new[axis] });
+    let needed = Window { rows: vertical.sources(rows), columns: horizontal.sources(columns) };
+    let mut part = source(&needed)?;
     if vertical.shrinks() {
-        band = average_rows(&band, needed.start, vertical, &rows);
+        part = average_rows(&part, needed.rows.start, vertical, rows);
     }
     if horizontal.shrinks() {
-        band = transpose(&average_rows(&transpose(&band), 0, horizontal, &(0..new.1)));
+        part = transpose(&average_rows(&transpose(&part), needed.columns.start, horizontal, columns));
     }
-    let mut resized = enlarge(band, needed.start, vertical, &rows, new.1);
+    let mut resized = enlarge(part, &needed, [vertical, horizontal], window);
     resized.pixels_mut().iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
-    resized
+    Ok(resized)
 }
 
 /// The plane at another pixel size: `from_um` is its own, `to_um` the wanted one. The size is rounded, and at least 1.
@@ -88,6 +93,17 @@ impl Axis {
         let end = wanted.end as f64 * self.ratio() + reach;
         start.max(0.0) as usize..(end.ceil() as usize).min(self.old)
     }
+
+    /// Start and length of what `wanted` new pixels show of `length` pixels, the first of which is old pixel `first` where
+    /// the axis grows, and the first of the wanted ones where it does not.
+    fn section(self, wanted: &Range<usize>, first: usize, length: usize) -> (f64, f64) {
+        if !self.grows() {
+            return (0.0, wanted.len() as f64);
+        }
+        let start = wanted.start as f64 * self.ratio() - first as f64;
+        // The last digit of their sum must not lead out of the pixels.
+        (start, (wanted.len() as f64 * self.ratio()).min(length as f64 - start))
+    }
 }
 
 /// Averages rows down to those `wanted`; new row i covers the old rows [i r, (i + 1) r) with r the ratio of `axis`.
@@ -113,27 +129,24 @@ fn transpose(plane: &Plane) -> Plane {
     Plane::from_fn(plane.width(), plane.height(), |y, x| plane.get(x, y))
 }
 
-/// Interpolates the `wanted` rows, if rows become more, and columns up to `width`.
-/// The first row of `band` is old row number `first`.
-fn enlarge(band: Plane, first: usize, vertical: Axis, wanted: &Range<usize>, width: usize) -> Plane {
-    if !vertical.grows() && band.width() == width {
-        return band;
+/// Interpolates along the axes that grow; `part` holds the window `needed` of the old plane, and along the axes that do not
+/// grow the pixels of the wanted window already.
+fn enlarge(part: Plane, needed: &Window, axes: [Axis; 2], wanted: &Window) -> Plane {
+    if !axes.iter().any(|axis| axis.grows()) {
+        return part;
     }
-    let pixels: Vec<F32> = band.pixels().iter().map(|value| F32::new(*value)).collect();
-    let source = TypedImageRef::new(band.width() as u32, band.height() as u32, &pixels)
+    let pixels: Vec<F32> = part.pixels().iter().map(|value| F32::new(*value)).collect();
+    let source = TypedImageRef::new(part.width() as u32, part.height() as u32, &pixels)
         .expect("the number of pixels is that of the plane");
-    let mut target = TypedImage::<F32>::new(width as u32, wanted.len() as u32);
-    // Rows that stay as many have ratio 1, and rows that were averaged are the wanted ones already.
-    let (start, ratio) = if vertical.grows() { (wanted.start as f64, vertical.ratio()) } else { (first as f64, 1.0) };
-    let top = start * ratio - first as f64;
-    // The last digit of their sum must not lead out of the band.
-    let height = (wanted.len() as f64 * ratio).min(band.height() as f64 - top);
+    let mut target = TypedImage::<F32>::new(wanted.width() as u32, wanted.height() as u32);
+    let (top, height) = axes[0].section(&wanted.rows, needed.rows.start, part.height());
+    let (left, width) = axes[1].section(&wanted.columns, needed.columns.start, part.width());
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
         .use_alpha(false)
-        .crop(0.0, top, band.width() as f64, height);
-    Resizer::new().resize_typed(&source, &mut target, &options).expect("the rows are a part of the band");
-    Plane::new(wanted.len(), width, target.pixels().iter().map(|pixel| pixel.0).collect())
+        .crop(left, top, width, height);
+    Resizer::new().resize_typed(&source, &mut target, &options).expect("the section is a part of the plane");
+    Plane::new(wanted.height(), wanted.width(), target.pixels().iter().map(|pixel| pixel.0).collect())
 }
 
 #[cfg(test)]
@@ -188,6 +201,27 @@ mod tests {
         let resized = resize(&plane, 2, 9);
         assert_eq!((resized.height(), resized.width()), (2, 9));
         assert!((0..9).all(|x| (resized.get(0, x) - 0.125).abs() < 1e-6 && (resized.get(1, x) - 0.625).abs() < 1e-6));
+    }
+
+    #[test]
+    fn windows_are_those_of_the_whole_plane_and_ask_for_few_pixels() {
+        let plane = Plane::from_fn(60, 50, |y, x| ((7 * y + 3 * x) % 23) as f32 / 22.0);
+        for (height, width) in [(60, 50), (25, 20), (97, 120), (25, 120), (97, 20), (60, 71)] {
+            let whole = resize(&plane, height, width);
+            for window in [
+                Window { rows: 0..height, columns: 0..width },
+                Window { rows: 3..9, columns: width - 8..width },
+                Window { rows: height - 1..height, columns: 5..6 },
+            ] {
+                let part = resize_window([60, 50], [height, width], &window, |needed| {
+                    let most = |pixels: usize, old: usize, new: usize| pixels * old / new + 6;
+                    assert!(needed.height() <= most(window.height(), 60, height));
+                    assert!(needed.width() <= most(window.width(), 50, width));
+                    Ok::<_, Infallible>(plane.part(needed))
+                });
+                assert_close(&part.unwrap(), whole.part(&window).pixels());
+            }
+        }
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! Translation of whole images with trained generators. Method §2.
 
+use std::convert::Infallible;
+
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::networks::{Generators, SynDiffConfig};
 use crate::diffusion::Schedule;
 use crate::domain::Domain;
 use crate::error::Result;
-use crate::imaging::Plane;
+use crate::imaging::{Plane, Window};
 use crate::random::Stream;
 use crate::tensors::{to_planes, to_tensor};
-use crate::tiles::{Blender, Tile, TileGrid, cut, inner, surround};
+use crate::tiles::{Blender, Surrounded, Tile, TileGrid};
 
 /// Tiles that go through the networks together.
 const TILES_AT_ONCE: usize = 4;
@@ -38,34 +40,69 @@ impl ImageTranslator {
     /// in the image, so tiles agree where they overlap and no seam shows. The image is translated with mirrored
     /// surroundings that are cut off again, since the networks pad with zeros and draw a frame where they do.
     pub fn translate(&self, image: &Plane, to: Domain, noise: &Stream) -> Plane {
-        let margin = self.tile / 4;
-        inner(&self.translate_bare(&surround(image, margin), to, noise), margin)
+        whole(image, |size, window, source| self.translate_window(size, window, source, to, noise))
+    }
+
+    /// A window of what [`translate`](Self::translate) makes of an image of `size` rows and columns; `source` gives the
+    /// windows of the image that are needed for it. Windows fit together, since nothing depends on how they are cut.
+    pub fn translate_window<E>(
+        &self,
+        size: [usize; 2],
+        window: &Window,
+        source: impl FnOnce(&Window) -> std::result::Result<Plane, E>,
+        to: Domain,
+        noise: &Stream,
+    ) -> std::result::Result<Plane, E> {
+        let image = self.surrounded(size);
+        self.in_tiles(image, &image.outer(window), source, |source, tiles| {
+            self.translate_tensor(source, to, noise, tiles)
+        })
     }
 
     /// The image in the look of `to` by the non-diffusive translator alone, in the same tiles: one pass without noise.
     pub fn translate_alone(&self, image: &Plane, to: Domain) -> Plane {
-        let margin = self.tile / 4;
         let translator = self.generators.translator_to(to);
-        inner(&self.in_tiles(&surround(image, margin), |source, _| translator.forward(source)), margin)
+        whole(image, |size, window, source| {
+            let image = self.surrounded(size);
+            self.in_tiles(image, &image.outer(window), source, |source, _| translator.forward(source))
+        })
     }
 
     /// The reverse walk without surroundings.
     fn translate_bare(&self, image: &Plane, to: Domain, noise: &Stream) -> Plane {
-        self.in_tiles(image, |source, tiles| self.translate_tensor(source, to, noise, tiles))
+        whole(image, |size, window, source| {
+            self.in_tiles(Surrounded { size, margin: 0 }, window, source, |source, tiles| {
+                self.translate_tensor(source, to, noise, tiles)
+            })
+        })
     }
 
-    /// Cuts an image into tiles, has them translated, `[tiles, 1, height, width]`, and blends them.
-    fn in_tiles(&self, image: &Plane, translate: impl Fn(Tensor<4>, &[Tile]) -> Tensor<4>) -> Plane {
-        let grid = TileGrid::new(image.height(), image.width(), self.tile, self.tile / 4, self.config.multiple());
-        let mut blender = Blender::new(&grid);
-        for tiles in grid.tiles().chunks(TILES_AT_ONCE) {
-            let source: Vec<Plane> = tiles.iter().map(|tile| cut(image, tile)).collect();
+    fn surrounded(&self, size: [usize; 2]) -> Surrounded {
+        Surrounded { size, margin: self.tile / 4 }
+    }
+
+    /// Has the tiles that touch a window of `image` translated, `[tiles, 1, height, width]`, and blends them.
+    fn in_tiles<E>(
+        &self,
+        image: Surrounded,
+        window: &Window,
+        source: impl FnOnce(&Window) -> std::result::Result<Plane, E>,
+        translate: impl Fn(Tensor<4>, &[Tile]) -> Tensor<4>,
+    ) -> std::result::Result<Plane, E> {
+        let [height, width] = image.outer_size();
+        let grid = TileGrid::new(height, width, self.tile, self.tile / 4, self.config.multiple());
+        let tiles = grid.touching(window);
+        let covered = covered(&tiles);
+        let part = image.part(&covered, source)?;
+        let mut blender = Blender::of(&grid, window);
+        for tiles in tiles.chunks(TILES_AT_ONCE) {
+            let source: Vec<Plane> = tiles.iter().map(|tile| part.part(&within(tile, &covered))).collect();
             let translated = translate(to_tensor(&source, &self.device), tiles);
             for (tile, translated) in tiles.iter().zip(to_planes(translated)) {
                 blender.add(tile, &translated);
             }
         }
-        blender.finish()
+        Ok(blender.finish())
     }
 
     /// Translates images that have nothing to do with one another; image i draws the noise of child i.
@@ -106,6 +143,31 @@ impl ImageTranslator {
             )
         })
     }
+}
+
+/// The whole of a plane by a function that makes windows from windows.
+fn whole(
+    image: &Plane,
+    make: impl FnOnce(
+        [usize; 2],
+        &Window,
+        &dyn Fn(&Window) -> std::result::Result<Plane, Infallible>,
+    ) -> std::result::Result<Plane, Infallible>,
+) -> Plane {
+    let size = [image.height(), image.width()];
+    make(size, &image.window(), &|window| Ok(image.part(window))).unwrap_or_else(|never| match never {})
+}
+
+/// The rectangle that tiles of one grid cover.
+fn covered(tiles: &[Tile]) -> Window {
+    let (first, last) = (tiles[0], tiles[tiles.len() - 1]);
+    Window { rows: first.top..last.top + last.height, columns: first.left..last.left + last.width }
+}
+
+/// Where a tile lies in a rectangle.
+fn within(tile: &Tile, window: &Window) -> Window {
+    let (top, left) = (tile.top - window.rows.start, tile.left - window.columns.start);
+    Window { rows: top..top + tile.height, columns: left..left + tile.width }
 }
 
 fn tile_noise(stream: &Stream, tile: &Tile) -> impl Iterator<Item = f32> {
@@ -172,12 +234,34 @@ mod tests {
         assert_eq!((alone.height(), alone.width()), (33, 90));
         assert_ne!(alone, translator.translate_alone(&image, Domain::Labelled));
         // Where the first tile overlaps no other, the network's own answer on the first tile.
-        let surrounded = surround(&image, 8);
+        let surrounded = Surrounded { size: [33, 90], margin: 8 };
         let tile = Tile { top: 0, left: 0, height: 32, width: 32 };
         let network = translator.generators.translator_to(Domain::Target);
-        let answer = to_planes(network.forward(to_tensor(&[cut(&surrounded, &tile)], &Device::flex()))).remove(0);
+        let source = surrounded.part::<Infallible>(&within(&tile, &Window { rows: 0..32, columns: 0..32 }), |needed| {
+            Ok(image.part(needed))
+        });
+        let answer = to_planes(network.forward(to_tensor(&[source.unwrap()], &Device::flex()))).remove(0);
         for place in 8..16 {
             assert!((alone.get(place - 8, place - 8) - answer.get(place, place)).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn windows_of_a_translation_are_those_of_the_whole_and_ask_for_little_of_the_image() {
+        let translator = tiny();
+        let image = Plane::from_fn(150, 120, |y, x| ((3 * y + 7 * x) % 11) as f32 / 10.0);
+        let noise = Stream::new(3);
+        let whole = translator.translate(&image, Domain::Target, &noise);
+        for window in [Window { rows: 0..150, columns: 0..7 }, Window { rows: 61..80, columns: 100..120 }] {
+            let source = |needed: &Window| {
+                // A tile before and a tile behind.
+                assert!(needed.height() <= window.height() + 64 && needed.width() <= window.width() + 64);
+                Ok::<_, Infallible>(image.part(needed))
+            };
+            let part = translator.translate_window([150, 120], &window, source, Domain::Target, &noise).unwrap();
+            let expected = whole.part(&window);
+            let difference = part.pixels().iter().zip(expected.pixels()).map(|(a, b)| (a - b).abs());
+            assert!(difference.fold(0.0, f32::max) < 1e-6);
         }
     }
 

@@ -161,7 +161,7 @@ fn images_of_a_single_row_or_column_can_be_scaled() {
 }
 
 #[test]
-#[should_panic(expected = "there are no rows 3..5 in a plane of 4 rows")]
+#[should_panic(expected = "there is no Window { rows: 3..5, columns: 0..4 } in 4 x 4 pixels")]
 fn rows_beyond_the_last_are_refused() {
     let raster = noise(8, 8, |v| v);
     ScaledRaster::new(&raster, raster.window(), 4, 4).rows(3..5);
