@@ -91,7 +91,7 @@ impl Bids {
         let field = |name: &str| applying.iter().find_map(|sidecar| Some((sidecar, sidecar.fields.get(name)?)));
         let (sidecar, value) = field("PixelSize")?;
         let unit = field("PixelSizeUnits").map_or("um", |(_, unit)| unit.as_str().unwrap_or_default());
-        let size = side(value).zip(um_per_unit(unit)).map(|(side, unit)| side * unit);
+        let size = side(value).and_then(|side| in_um(side, unit));
         if size.is_none() {
             let path = sidecar.path.display();
             let note =
@@ -151,11 +151,12 @@ fn side(value: &Value) -> Option<f64> {
     }
 }
 
-fn um_per_unit(unit: &str) -> Option<f64> {
+/// Divided rather than multiplied by a rounded thousandth, so that 70 nm are the very number that 0.07 is read as.
+fn in_um(side: f64, unit: &str) -> Option<f64> {
     match unit {
-        "mm" => Some(1e3),
-        "um" | "\u{b5}m" | "\u{3bc}m" => Some(1.0),
-        "nm" => Some(1e-3),
+        "mm" => Some(side * 1e3),
+        "um" | "\u{b5}m" | "\u{3bc}m" => Some(side),
+        "nm" => Some(side / 1e3),
         _ => None,
     }
 }
@@ -208,13 +209,17 @@ mod tests {
     fn fields_are_inherited_one_by_one() {
         let root = ("SEM.json", r#"{"PixelSizeUnits": "nm"}"#);
         let near = ("sub-1/micr/sub-1_SEM.json", r#"{"PixelSize": 130}"#);
-        assert_eq!(size_with(&[root, near]), (Some(130.0 * 1e-3), 0));
+        assert_eq!(size_with(&[root, near]), (Some(0.13), 0));
     }
 
     #[test]
     fn units_scale_the_size_and_oblong_pixels_get_the_mean() {
         let size = |text: &str| size_with(&[("SEM.json", text)]);
         assert_eq!(size(r#"{"PixelSize": 0.5, "PixelSizeUnits": "mm"}"#), (Some(500.0), 0));
+        for (nanometres, micrometres) in [("4.7", 0.0047), ("70", 0.07), ("93", 0.093), ("130", 0.13)] {
+            let text = format!(r#"{{"PixelSize": [{nanometres}, {nanometres}], "PixelSizeUnits": "nm"}}"#);
+            assert_eq!(size(&text), (Some(micrometres), 0));
+        }
         assert_eq!(size(r#"{"PixelSize": [0.5]}"#), (Some(0.5), 0));
         assert_eq!(size(r#"{"PixelSize": [4.0, 9.0], "PixelSizeUnits": "um"}"#), (Some(6.0), 0));
         assert_eq!(size("\u{feff}{\"PixelSize\": 0.5}"), (Some(0.5), 0));

@@ -1,6 +1,7 @@
 //! Reading the pixels of a data set: what can be used, what is skipped and why, and which pixel size holds.
 
-use super::{Case, Dataset, Skipped};
+use super::pixel_size::{Remarks, choose};
+use super::{Case, Dataset, SizeSource, Skipped};
 use crate::error::{Error, Result};
 use crate::imaging::{self, BitDepth, Container, Picture, Plane, is_blank, looks_like_mask};
 use std::path::Path;
@@ -84,47 +85,13 @@ fn to_image(case: &Case, picture: Picture, given_um: Option<f64>, remarks: &mut 
     if let Some(note) = picture.note {
         remarks.add(&case.name, note);
     }
-    let sources =
-        [("as given", given_um), ("of the sidecar", case.pixel_size_um), ("of the file", picture.pixel_size_um)];
-    let mut known = sources.into_iter().filter_map(|(source, size)| Some((source, size?)));
-    let chosen = known.next();
-    if let Some((source, size)) = chosen {
-        // One percent: sidecars and resolutions are rounded.
-        for (other, differing) in known.filter(|(_, other)| (other / size - 1.0).abs() > 0.01) {
-            let text =
-                format!("the pixel size {other} is {} um; {} um {source} is used", short(differing), short(size));
-            remarks.add(&case.name, text);
-        }
-    }
-    let case = Case { pixel_size_um: chosen.map(|(_, size)| size), ..case.clone() };
+    let stated = case.pixel_size_source.map(|source| (source, case.pixel_size_um));
+    let sizes = [(SizeSource::Given, given_um), (SizeSource::File, picture.pixel_size_um)];
+    let (chosen, differing) = choose(sizes.into_iter().chain(stated));
+    differing.into_iter().for_each(|sentence| remarks.add(&case.name, sentence));
+    let (pixel_size_source, pixel_size_um) = chosen.unzip();
+    let case = Case { pixel_size_um, pixel_size_source, ..case.clone() };
     Image { case, plane: picture.plane, depth: picture.depth, container: picture.container }
-}
-
-/// Four significant digits: sizes read from resolutions have many.
-fn short(size: f64) -> String {
-    let digits = (3 - size.log10().floor() as i32).clamp(0, 9) as usize;
-    let text = format!("{size:.digits$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
-}
-
-/// Remarks about images, to be told once however many images they concern.
-#[derive(Default)]
-struct Remarks(Vec<(String, String, usize)>);
-
-impl Remarks {
-    fn add(&mut self, name: &str, text: String) {
-        match self.0.iter_mut().find(|(_, known, _)| *known == text) {
-            Some((_, _, count)) => *count += 1,
-            None => self.0.push((name.to_string(), text, 1)),
-        }
-    }
-
-    fn into_notes(self) -> impl Iterator<Item = String> {
-        self.0.into_iter().map(|(first, text, count)| match count {
-            1 => format!("{first}: {text}"),
-            _ => format!("{first} and {} more: {text}", count - 1),
-        })
-    }
 }
 
 fn none_usable(dataset: &Dataset, skipped: &[Skipped]) -> Error {

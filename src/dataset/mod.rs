@@ -12,18 +12,21 @@ mod labels;
 mod load;
 mod names;
 mod nnunet;
+mod pixel_size;
 mod split;
 
 pub use annotated::{AnnotatedDataset, AnnotatedLayout, discover_annotated};
 pub use export::{Derivatives, GeneratedBy, RawFolder, Unjudged, raw_folder_name};
 pub use labels::{Encoding, Labels, MaskFile, MaskSource, largest_value, read_labels, read_mask};
 pub use load::{Image, Loaded, load, load_case};
+pub use pixel_size::SizeSource;
 pub use split::{Split, split};
 pub(crate) use split::{check_held_out, listed_subjects};
 
 use crate::error::{Error, Result};
 use bids::Bids;
 use names::{common_folder, is_mask, subjects_of_plain_folder, unique_names};
+use pixel_size::{Remarks, read_text_files};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
@@ -37,8 +40,11 @@ pub struct Case {
     pub path: PathBuf,
     /// Who or what was imaged. Cases of one subject never meet in two parts of a [`Split`].
     pub subject: String,
-    /// Side of a pixel in micrometres: that of the sidecar or table after [`discover`], the one to use after [`load`].
+    /// Side of a pixel in micrometres: what something beside the file tells after [`discover`], the one to use after
+    /// [`load`](fn@load).
     pub pixel_size_um: Option<f64>,
+    /// Where that was found.
+    pub pixel_size_source: Option<SizeSource>,
 }
 
 /// The layout of a folder.
@@ -144,6 +150,14 @@ struct Part {
     notes: Vec<String>,
 }
 
+impl Part {
+    fn read_text_files(&mut self) {
+        let mut remarks = Remarks::default();
+        self.notes.extend(read_text_files(&self.root, &mut self.cases, &mut remarks));
+        self.notes.extend(remarks.into_notes());
+    }
+}
+
 /// The folder itself, and each BIDS folder somewhere in it, whose rules hold for its files.
 fn parts_of_folder(dir: &Path) -> Result<Vec<Part>> {
     if !dir.is_dir() {
@@ -206,16 +220,20 @@ fn describe(root: &Path, found: Found) -> Result<Part> {
     let mut part =
         Part { root: root.to_path_buf(), format: Format::Plain, cases: Vec::new(), found, notes: Vec::new() };
     let images = std::mem::take(&mut part.found.images);
-    let new_case = |path, subject| Case { name: String::new(), path, subject, pixel_size_um: None };
+    let new_case = |path, subject, size: Option<f64>, source| {
+        let pixel_size_source = size.map(|_| source);
+        Case { name: String::new(), path, subject, pixel_size_um: size, pixel_size_source }
+    };
     let Some(mut bids) = Bids::containing(root) else {
         let mut subjects = subjects_of_plain_folder(root, &images)?;
         part.notes.append(&mut subjects.notes);
         let to_case = |path: PathBuf| {
             let subject = subjects.of_file.get(&path).cloned().unwrap_or_default();
-            let pixel_size_um = subjects.pixel_sizes_um.get(&path).copied();
-            Case { pixel_size_um, ..new_case(path, subject) }
+            let size = subjects.pixel_sizes_um.get(&path).copied();
+            new_case(path, subject, size, SizeSource::Table)
         };
         part.cases = images.into_iter().map(to_case).collect();
+        part.read_text_files();
         return Ok(part);
     };
     part.format = Format::Bids;
@@ -224,11 +242,12 @@ fn describe(root: &Path, found: Found) -> Result<Part> {
             part.found.skipped.push(Skipped { path, reason });
             continue;
         }
-        let pixel_size_um = bids.pixel_size_um(&path);
+        let size = bids.pixel_size_um(&path);
         let subject = bids.subject(&path).unwrap_or_default();
-        part.cases.push(Case { pixel_size_um, ..new_case(path, subject) });
+        part.cases.push(new_case(path, subject, size, SizeSource::Sidecar));
     }
     part.notes.append(&mut bids.notes);
+    part.read_text_files();
     Ok(part)
 }
 

@@ -6,7 +6,8 @@
 use super::annotated::{AnnotatedDataset, AnnotatedLayout};
 use super::labels::{Encoding, MaskFile, MaskSource};
 use super::names::{number_the_rest, subjects_of_plain_folder};
-use super::{Case, Dataset, EXTENSIONS, Format, Skipped, is_image_name};
+use super::pixel_size::{Remarks, read_text_files};
+use super::{Case, Dataset, EXTENSIONS, Format, SizeSource, Skipped, is_image_name};
 use crate::error::{Error, Result};
 use crate::imaging::IGNORE;
 use serde::Deserialize;
@@ -238,20 +239,18 @@ fn describe(dir: &Path, names: Vec<String>, paths: Vec<PathBuf>) -> Result<Datas
         None => name.to_string(),
     };
     let subjects: Vec<String> = names.iter().zip(&paths).map(|(name, path)| subject_of(name, path)).collect();
-    let cases = number_the_rest(names).into_iter().zip(paths).zip(subjects);
-    Ok(Dataset {
-        root: dir.to_path_buf(),
-        format: Format::Plain,
-        cases: cases
-            .map(|((name, path), subject)| {
-                let pixel_size_um = table.pixel_sizes_um.get(&path).copied();
-                Case { name, path, subject, pixel_size_um }
-            })
-            .collect(),
-        skipped: Vec::new(),
-        masks: Vec::new(),
-        notes: table.notes,
-    })
+    let named = number_the_rest(names).into_iter().zip(paths).zip(subjects);
+    let to_case = |((name, path), subject): ((String, PathBuf), String)| {
+        let pixel_size_um = table.pixel_sizes_um.get(&path).copied();
+        let pixel_size_source = pixel_size_um.map(|_| SizeSource::Table);
+        Case { name, path, subject, pixel_size_um, pixel_size_source }
+    };
+    let mut cases: Vec<Case> = named.map(to_case).collect();
+    let (mut notes, mut remarks) = (table.notes.clone(), Remarks::default());
+    notes.extend(read_text_files(dir, &mut cases, &mut remarks));
+    notes.extend(remarks.into_notes());
+    let (root, format) = (dir.to_path_buf(), Format::Plain);
+    Ok(Dataset { root, format, cases, skipped: Vec::new(), masks: Vec::new(), notes })
 }
 
 /// `sub-1` of `sub-1_sample-A`; the whole name where there is no such part.

@@ -106,6 +106,7 @@ mod tests {
             path: PathBuf::from(path),
             subject: subject.to_string(),
             pixel_size_um: None,
+            pixel_size_source: None,
         };
         let mask = |image| names.place(&case(image)).file("_seg-a.png").to_string_lossy().replace('\\', "/");
         images.iter().map(mask).collect()
