@@ -1,11 +1,13 @@
 //! The settings of a training run: presets, a file over them, options over both. The resolved settings are saved with the
 //! run and never needed again on the command line.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use crate::dataset::Format;
 use crate::domain::{Domain, Pair};
 use crate::error::{Error, Result};
 use crate::nn::{
@@ -66,6 +68,9 @@ pub struct DomainData {
     pub pixel_size_um: f64,
     /// Subjects whose images are the test part; without any, it is drawn.
     pub hold_out: Vec<String>,
+    /// The folder's layout; without one, it is recognised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
 }
 
 /// Learning rates over the run: a cosine from the first to the last, one step an epoch.
@@ -165,6 +170,15 @@ impl TrainConfig {
         toml::to_string(self).map_err(|error| Error::Config(format!("cannot write the settings: {error}")))
     }
 
+    /// Each setting by its full name, such as `data.target.hold_out`, as it stands in the file.
+    pub fn to_lines(&self) -> Result<BTreeMap<String, String>> {
+        let table =
+            Table::try_from(self).map_err(|error| Error::Config(format!("cannot list the settings: {error}")))?;
+        let mut lines = BTreeMap::new();
+        collect_lines("", &table, &mut lines);
+        Ok(lines)
+    }
+
     /// Refuses settings that cannot work, before any image is read.
     pub fn check(&self) -> Result<()> {
         self.networks.check()?;
@@ -219,6 +233,15 @@ fn narrow(crop: usize, generator: usize, translator: usize, translator_blocks: u
         time_discriminator: TimeDiscriminatorConfig { width: generator, time_dim: 64 },
         patch_discriminator: PatchDiscriminatorConfig { width: translator, ..PatchDiscriminatorConfig::default() },
         ..SynDiffConfig::default()
+    }
+}
+
+fn collect_lines(prefix: &str, table: &Table, lines: &mut BTreeMap<String, String>) {
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) => collect_lines(&format!("{prefix}{key}."), inner, lines),
+            value => drop(lines.insert(format!("{prefix}{key}"), value.to_string())),
+        }
     }
 }
 

@@ -43,7 +43,8 @@ pub fn prepare(config: &TrainConfig) -> Result<Prepared> {
     let mut skipped = Vec::new();
     let mut images = Pair::try_from_fn(|domain| {
         let data = config.data.of(domain);
-        let dataset = dataset::discover(&data.dir)?;
+        let dataset = dataset::discover_as(&data.dir, data.format)?;
+        notes.push(format!("{}: {}", domain.name(), dataset.summary()));
         let loaded = dataset::load(&dataset, (data.pixel_size_um > 0.0).then_some(data.pixel_size_um))?;
         notes.extend(loaded.notes.into_iter().map(|note| format!("{}: {note}", domain.name())));
         skipped.extend(loaded.skipped);

@@ -14,7 +14,7 @@ use synlabel::run::RunFolder;
 use synlabel::table::{NO_VALUE, Table};
 
 use super::translate::{ModelArgs, fallback_pixel_size};
-use super::{progress_bar, report_skipped};
+use super::{FormatArg, progress_bar, report_skipped};
 
 /// Measure how good a translator is.
 #[derive(Debug, clap::Args)]
@@ -47,6 +47,12 @@ struct TranslationArgs {
     /// Folder of target images
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
+    /// Layout of the labelled folder
+    #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
+    labelled_format: FormatArg,
+    /// Layout of the target folder
+    #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
+    target_format: FormatArg,
     /// Folder for the tables [default: RUN/evaluation]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -115,11 +121,13 @@ impl TranslationArgs {
     }
 
     fn read(&self, run: &RunFolder, domain: Domain, skipped: &mut Vec<Skipped>) -> Result<Vec<NamedPlane>> {
-        let (dir, given) = match domain {
-            Domain::Labelled => (&self.labelled, self.labelled_pixel_size_um),
-            Domain::Target => (&self.target, self.target_pixel_size_um),
+        let (dir, format, given) = match domain {
+            Domain::Labelled => (&self.labelled, self.labelled_format, self.labelled_pixel_size_um),
+            Domain::Target => (&self.target, self.target_format, self.target_pixel_size_um),
         };
-        let loaded = dataset::load(&dataset::discover(dir)?, given)?;
+        let dataset = dataset::discover_as(dir, format.asked())?;
+        eprintln!("{}: {}", domain.name(), dataset.summary());
+        let loaded = dataset::load(&dataset, given)?;
         skipped.extend(loaded.skipped);
         let split = run.data().split.of(domain);
         let wanted = self.part.names(split);

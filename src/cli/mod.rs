@@ -21,7 +21,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use synlabel::config::Preset;
-use synlabel::dataset::Skipped;
+use synlabel::dataset::{Format, Skipped};
 use synlabel::device::{self, Chosen, PROBE_COMMAND};
 use synlabel::domain::Domain;
 use synlabel::nn::Precision;
@@ -133,6 +133,37 @@ impl From<DomainArg> for Domain {
         match domain {
             DomainArg::Labelled => Self::Labelled,
             DomainArg::Target => Self::Target,
+        }
+    }
+}
+
+/// A layout of folders, or `auto` to recognise it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum FormatArg {
+    #[default]
+    Auto,
+    /// BIDS microscopy
+    Bids,
+    /// nnU-Net raw data
+    Nnunet,
+    /// Masks NAME_seg-CLASS beside the images
+    Axondeepseg,
+    /// Masks that belong to images by name or folder
+    Pairs,
+    /// Every image file is an image
+    Plain,
+}
+
+impl FormatArg {
+    /// What the user said; none to recognise it.
+    fn asked(self) -> Option<Format> {
+        match self {
+            Self::Auto => None,
+            Self::Bids => Some(Format::Bids),
+            Self::Nnunet => Some(Format::NnUnet),
+            Self::Axondeepseg => Some(Format::AxonDeepSeg),
+            Self::Pairs => Some(Format::Pairs),
+            Self::Plain => Some(Format::Plain),
         }
     }
 }

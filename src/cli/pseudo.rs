@@ -15,7 +15,7 @@ use synlabel::segmentation::plan::Plan;
 use super::pseudo_display::{Display, tell};
 use super::segment_train::parse_seconds;
 use super::stopping::stop_on_ctrl_c;
-use super::{DeviceArgs, PresetArg, report_skipped};
+use super::{DeviceArgs, FormatArg, PresetArg, report_skipped};
 
 /// Make masks by tutorship: translate the labelled images into the look of the target, train a proxy model on them, and
 /// let it label the target images.
@@ -134,6 +134,12 @@ struct ImageArgs {
     /// Micrometres per pixel of the target images [default: from BIDS sidecars or TIFF tags]
     #[arg(long, value_name = "UM")]
     target_pixel_size_um: Option<f64>,
+    /// Layout of the labelled folder
+    #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
+    labelled_format: FormatArg,
+    /// Layout of the target folder
+    #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
+    target_format: FormatArg,
     /// Grey value (1 to 255) from which on a mask's pixel has the class, for masks with values between
     #[arg(long, value_name = "VALUE", value_parser = clap::value_parser!(u8).range(1..))]
     mask_threshold: Option<u8>,
@@ -260,6 +266,8 @@ impl CommonArgs {
             labelled_pixel_size_um: images.labelled_pixel_size_um,
             target_pixel_size_um: images.target_pixel_size_um,
             mask_threshold: images.mask_threshold,
+            labelled_format: images.labelled_format.asked(),
+            target_format: images.target_format.asked(),
         };
         Ok(PipelineOptions {
             translator: self.translator.choice(&inputs, self.training.seed)?,
@@ -298,12 +306,14 @@ impl TranslatorArgs {
         config.epochs = self.epochs.unwrap_or(config.epochs);
         config.pixel_size_um = self.pixel_size_um.unwrap_or(config.pixel_size_um);
         let folders = Pair { labelled: inputs.labelled.clone().unwrap_or_default(), target: inputs.target.clone() };
+        let formats = Pair { labelled: inputs.labelled_format, target: inputs.target_format };
         let sizes = Pair { labelled: inputs.labelled_pixel_size_um, target: inputs.target_pixel_size_um };
         for (domain, data) in [(Domain::Labelled, &mut config.data.labelled), (Domain::Target, &mut config.data.target)]
         {
             let dir = folders.of(domain);
             data.dir = dir.canonicalize().unwrap_or_else(|_| dir.clone());
             data.pixel_size_um = sizes.of(domain).unwrap_or(data.pixel_size_um);
+            data.format = formats.of(domain).or(data.format);
         }
         Ok(TranslatorChoice::Train(Box::new(config)))
     }

@@ -14,7 +14,7 @@ use synlabel::segmentation::folds::Fold;
 use synlabel::segmentation::masks::{MaskOptions, MaskWriter, describe_classes, mask_name};
 use synlabel::segmentation::open::{OpenOptions, Opened, open};
 
-use super::{DeviceArgs, file_name, report_skipped};
+use super::{DeviceArgs, FormatArg, file_name, report_skipped};
 
 /// Segment images with a model of ours, of nnU-Net v2, or an ONNX file.
 ///
@@ -30,6 +30,9 @@ pub struct Args {
     /// Images, or folders of images
     #[arg(short, long, required = true, num_args = 1.., value_name = "FILE_OR_DIR")]
     input: Vec<PathBuf>,
+    /// Layout of the input
+    #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
+    format: FormatArg,
     /// Folder for the masks
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
@@ -64,7 +67,8 @@ impl Args {
         for (name, size) in sizes {
             ensure!(size.is_none_or(|size| size.is_finite() && size > 0.0), "{name} must be above 0 micrometres");
         }
-        let dataset = dataset::discover_files(&self.input)?;
+        let dataset = dataset::discover_files(&self.input, self.format.asked())?;
+        eprintln!("{}", dataset.summary());
         let device = self.device.choose()?;
         let options = OpenOptions {
             folds: self.folds.clone(),

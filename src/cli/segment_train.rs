@@ -17,7 +17,7 @@ use synlabel::segmentation::step::LOSS_NAMES;
 use synlabel::segmentation::training::{Ending, Event, train_fold};
 
 use super::stopping::stop_on_ctrl_c;
-use super::{DeviceArgs, print_above, progress_bar, report_skipped};
+use super::{DeviceArgs, FormatArg, print_above, progress_bar, report_skipped};
 
 /// Train a U-Net on images with masks, by nnU-Net's rules.
 ///
@@ -71,6 +71,19 @@ struct DataArgs {
     /// Micrometres per pixel of the images [default: from sidecars or TIFF tags]
     #[arg(long, value_name = "UM")]
     pixel_size_um: Option<f64>,
+    /// Layout of the input
+    #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
+    format: FormatArg,
+}
+
+impl DataArgs {
+    fn options(&self) -> DataOptions {
+        DataOptions {
+            pixel_size_um: self.pixel_size_um,
+            mask_threshold: self.mask_threshold,
+            format: self.format.asked(),
+        }
+    }
 }
 
 /// What the plan is made with.
@@ -133,7 +146,7 @@ impl Args {
         let known = self.known()?;
         let options = match &known {
             Some(model) if self.resume => model.data().options.clone(),
-            _ => DataOptions { pixel_size_um: self.data.pixel_size_um, mask_threshold: self.data.mask_threshold },
+            _ => self.data.options(),
         };
         let set = LabelledSet::read(&self.input, &options)?;
         report(&set);
@@ -297,10 +310,10 @@ fn report(set: &LabelledSet) {
     subjects.sort_unstable();
     subjects.dedup();
     eprintln!(
-        "{} images of {} subjects, masks found as {}; classes: {}",
+        "{}, {} images of {} subjects; classes: {}",
+        set.format,
         set.images.len(),
         subjects.len(),
-        set.layout,
         set.classes.join(", ")
     );
 }

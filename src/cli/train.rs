@@ -1,5 +1,6 @@
 //! `synlabel train`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,7 +15,9 @@ use synlabel::training::{self, Ending, Event, Start};
 use synlabel::validation::ValidationScore;
 
 use super::stopping::stop_on_ctrl_c;
-use super::{DeviceArgs, PrecisionArg, PresetArg, check_precision, print_above, progress_bar, report_skipped};
+use super::{
+    DeviceArgs, FormatArg, PrecisionArg, PresetArg, check_precision, print_above, progress_bar, report_skipped,
+};
 
 /// Train a translator between the look of the labelled images and the look of the target images.
 ///
@@ -57,6 +60,12 @@ struct Overrides {
     /// Micrometres per pixel of the target images [default: from BIDS sidecars or TIFF tags]
     #[arg(long, value_name = "UM")]
     target_pixel_size_um: Option<f64>,
+    /// Layout of the labelled folder [default: recognised]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    labelled_format: Option<FormatArg>,
+    /// Layout of the target folder [default: recognised]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    target_format: Option<FormatArg>,
     /// Subjects of the labelled images kept for a test, and nowhere else (sub-5,sub-6) [default: a tenth, drawn]
     #[arg(long, value_name = "SUBJECTS", value_delimiter = ',')]
     labelled_hold_out: Vec<String>,
@@ -95,6 +104,12 @@ impl Overrides {
         }
         set(&mut config.data.labelled.pixel_size_um, self.labelled_pixel_size_um);
         set(&mut config.data.target.pixel_size_um, self.target_pixel_size_um);
+        for (place, format) in [
+            (&mut config.data.labelled.format, self.labelled_format),
+            (&mut config.data.target.format, self.target_format),
+        ] {
+            set(place, format.map(FormatArg::asked));
+        }
         for (place, subjects) in [
             (&mut config.data.labelled.hold_out, &self.labelled_hold_out),
             (&mut config.data.target.hold_out, &self.target_hold_out),
@@ -171,11 +186,16 @@ impl Args {
     }
 }
 
-/// The lines in which two settings differ.
+/// The settings in which two differ. One that is as usual may be left out of the file.
 fn differences(run: &TrainConfig, asked: &TrainConfig) -> Result<String> {
-    let (run, asked) = (run.to_toml()?, asked.to_toml()?);
-    let lines = run.lines().zip(asked.lines()).filter(|(a, b)| a != b);
-    Ok(lines.map(|(a, b)| format!("  run: {a}   asked: {b}")).collect::<Vec<_>>().join("\n"))
+    let (run, asked) = (run.to_lines()?, asked.to_lines()?);
+    let names: BTreeSet<&String> = run.keys().chain(asked.keys()).collect();
+    let shown = |lines: &BTreeMap<String, String>, name: &String| {
+        lines.get(name).map_or(format!("{name} as usual"), |value| format!("{name} = {value}"))
+    };
+    let differing = names.into_iter().filter(|name| run.get(*name) != asked.get(*name));
+    let lines = differing.map(|name| format!("  run: {}   asked: {}", shown(&run, name), shown(&asked, name)));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Trains with a progress bar; Ctrl-C saves and stops, a second one ends at once.

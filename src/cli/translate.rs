@@ -15,7 +15,7 @@ use synlabel::random::Stream;
 use synlabel::run::{RunFolder, Which};
 use synlabel::syndiff::ImageTranslator;
 
-use super::{DeviceArgs, DomainArg, PrecisionArg, check_precision, file_name, progress_bar, report_skipped};
+use super::{DeviceArgs, DomainArg, FormatArg, PrecisionArg, check_precision, file_name, progress_bar, report_skipped};
 
 /// Translate images of any size into the other look.
 ///
@@ -28,6 +28,9 @@ pub struct Args {
     /// Images, or folders of images
     #[arg(short, long, required = true, num_args = 1.., value_name = "FILE_OR_DIR")]
     input: Vec<PathBuf>,
+    /// Layout of the input
+    #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
+    format: FormatArg,
     /// Folder for the translated images
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
@@ -97,7 +100,9 @@ impl Args {
         let to: Domain = self.to.into();
         let model = self.model.load()?;
         model.run.check_direction(to)?;
-        let loaded = dataset::load(&dataset::discover_files(&self.input)?, self.pixel_size_um)?;
+        let dataset = dataset::discover_files(&self.input, self.format.asked())?;
+        eprintln!("{}", dataset.summary());
+        let loaded = dataset::load(&dataset, self.pixel_size_um)?;
         for note in &loaded.notes {
             eprintln!("note: {note}");
         }

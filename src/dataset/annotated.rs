@@ -7,8 +7,7 @@
 mod pairing;
 
 use super::labels::{Encoding, MaskFile, MaskSource, guess_greys};
-use super::names::parts_below;
-use super::{Case, Dataset, discover, nnunet};
+use super::{Case, Dataset, Format, discover_as, format, nnunet};
 use crate::error::{Error, Result};
 use crate::imaging::IGNORE;
 use pairing::{Mask, Shows, assign, choose};
@@ -25,8 +24,6 @@ pub struct AnnotatedDataset {
     pub classes: Vec<String>,
     /// The masks of each case, in the order of [`Dataset::cases`].
     pub masks: Vec<MaskSource>,
-    /// Where the masks were found.
-    pub layout: AnnotatedLayout,
     /// The name that an nnU-Net folder gives to the images' channel, by which nnU-Net chooses the normalisation.
     pub channel: Option<String>,
     /// Images without any mask, which are left out.
@@ -37,27 +34,6 @@ impl AnnotatedDataset {
     /// The masks of a case, which may come from [`load`](fn@super::load).
     pub fn masks_of(&self, case: &Case) -> Option<&MaskSource> {
         self.dataset.cases.iter().position(|known| known.path == case.path).map(|i| &self.masks[i])
-    }
-}
-
-/// Where masks are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnnotatedLayout {
-    /// In `labelsTr`, described by `dataset.json`.
-    NnUnet,
-    /// In `derivatives/labels`, at least some of them.
-    Bids,
-    /// Beside the images, or in a folder `masks` or `labels`.
-    Beside,
-}
-
-impl std::fmt::Display for AnnotatedLayout {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::NnUnet => "nnU-Net raw data",
-            Self::Bids => "derivatives of a BIDS folder",
-            Self::Beside => "files beside the images",
-        })
     }
 }
 
@@ -76,10 +52,19 @@ impl std::fmt::Display for AnnotatedLayout {
 /// NeuroPoly's models; else alphabetical from 1. It is an error when an image lacks a class that another has, since
 /// nothing tells an image without such objects from one that nobody annotated.
 pub fn discover_annotated(dir: &Path) -> Result<AnnotatedDataset> {
-    if nnunet::is_raw_folder(dir) {
+    discover_annotated_as(dir, None)
+}
+
+/// The same in a folder of which the user may have said what it is. In a plain one no masks are looked for.
+pub fn discover_annotated_as(dir: &Path, format: Option<Format>) -> Result<AnnotatedDataset> {
+    if format.map_or_else(|| nnunet::is_raw_folder(dir), |format| format == Format::NnUnet) {
         return nnunet::discover(dir);
     }
-    let mut dataset = discover(dir)?;
+    if format == Some(Format::Plain) {
+        let reason = "plain images have no masks; say which images have, or leave the format to be recognised";
+        return Err(Error::dataset(dir, reason));
+    }
+    let mut dataset = discover_as(dir, format)?;
     let masks_of_all = assign(&mut dataset)?;
     let images = dataset.cases.len();
     let mut unlabelled = Vec::new();
@@ -100,13 +85,14 @@ pub fn discover_annotated(dir: &Path) -> Result<AnnotatedDataset> {
     let greys = greys_of_unnamed(&dataset.root, &masks_of_cases)?;
     let classes = number_classes(masks_of_cases.iter().flatten().flat_map(|mask| mask.classes(&greys)));
     check_all_have(&classes, &dataset, &masks_of_cases, &greys)?;
-    let is_derived = |mask: &Mask| parts_below(&dataset.root, &mask.path).iter().any(|part| part == "derivatives");
-    let any_derived = masks_of_cases.iter().flatten().any(is_derived);
-    let layout = if any_derived { AnnotatedLayout::Bids } else { AnnotatedLayout::Beside };
+    if format.is_none() && dataset.format != Format::Bids {
+        let used: Vec<PathBuf> = masks_of_cases.iter().flatten().map(|mask| mask.path.clone()).collect();
+        dataset.format = format::by_masks(&used);
+    }
     let to_file = |mask: Mask| mask.into_file(&greys, &classes);
     let to_source = |masks: Vec<Mask>| MaskSource { files: masks.into_iter().map(to_file).collect() };
     let masks = masks_of_cases.into_iter().map(to_source).collect();
-    Ok(AnnotatedDataset { dataset, classes, masks, layout, channel: None, unlabelled })
+    Ok(AnnotatedDataset { dataset, classes, masks, channel: None, unlabelled })
 }
 
 impl Mask {

@@ -56,6 +56,12 @@ impl Bids {
         Some(Self { root, sidecars: HashMap::new(), notes: Vec::new() })
     }
 
+    /// `dir` as the root of a BIDS folder of which the description is missing.
+    pub(super) fn at(dir: &Path) -> Self {
+        let root = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+        Self { root, sidecars: HashMap::new(), notes: Vec::new() }
+    }
+
     /// Why a file is no micrograph, if it is none.
     pub(super) fn reason_to_skip(&self, path: &Path) -> Option<String> {
         let below = parts_below(&self.root, &self.folder_of(path));

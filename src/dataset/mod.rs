@@ -1,13 +1,14 @@
 //! Folders of images: which files are cases, whose they are, and how large their pixels are.
 //!
-//! [`discover`] looks at names and sidecars only; [`load`] reads the pixels; [`split`] parts cases by subject. Two
-//! layouts are known: BIDS microscopy (`bids`) and plain folders, where each file is its own subject unless a
-//! `subjects.tsv` says otherwise. Nothing is dropped silently: see [`Dataset::skipped`] and [`Dataset::masks`].
+//! [`discover`] looks at names and sidecars only; [`load`] reads the pixels; [`split`] parts cases by subject. A folder's
+//! [`Format`] is recognised, unless it is asked for. Outside BIDS each file is its own subject unless a `subjects.tsv` or
+//! its name says otherwise. Nothing is dropped silently: see [`Dataset::skipped`] and [`Dataset::masks`].
 //! [`RawFolder`] and [`Derivatives`] write data sets in the layouts of others.
 
 mod annotated;
 mod bids;
 mod export;
+mod format;
 mod labels;
 mod load;
 mod names;
@@ -15,8 +16,9 @@ mod nnunet;
 mod pixel_size;
 mod split;
 
-pub use annotated::{AnnotatedDataset, AnnotatedLayout, discover_annotated};
+pub use annotated::{AnnotatedDataset, discover_annotated, discover_annotated_as};
 pub use export::{Derivatives, GeneratedBy, RawFolder, Unjudged, raw_folder_name};
+pub use format::{BIDS_SUFFIXES, Format};
 pub use labels::{Encoding, Labels, MaskFile, MaskSource, largest_value, read_labels, read_mask};
 pub use load::{Image, Loaded, load, load_case};
 pub use pixel_size::SizeSource;
@@ -25,7 +27,7 @@ pub(crate) use split::{check_held_out, listed_subjects};
 
 use crate::error::{Error, Result};
 use bids::Bids;
-use names::{common_folder, is_mask, subjects_of_plain_folder, unique_names};
+use names::{common_folder, entity_of_subject, is_drawn_from, is_mask, stem, subjects_of_plain_folder, unique_names};
 use pixel_size::{Remarks, read_text_files};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -47,15 +49,6 @@ pub struct Case {
     pub pixel_size_source: Option<SizeSource>,
 }
 
-/// The layout of a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// BIDS: there is a `dataset_description.json`.
-    Bids,
-    /// Files in folders, without rules.
-    Plain,
-}
-
 /// A file that was left out, to be shown to the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
@@ -70,7 +63,7 @@ pub struct Skipped {
 pub struct Dataset {
     /// The folder that was searched, or the one that all the given files share.
     pub root: PathBuf,
-    /// Its layout; BIDS as soon as a part of it is.
+    /// Its layout as it was recognised or asked for; BIDS as soon as a part of it is.
     pub format: Format,
     /// The images.
     pub cases: Vec<Case>,
@@ -84,34 +77,40 @@ pub struct Dataset {
 
 /// Finds the images of a folder and its sub-folders: `.png`, `.tif` and `.tiff` in any letter case.
 ///
-/// Hidden folders and `derivatives` are not entered. A mask is recognised by `_seg-` in its name, by a folder called
-/// `masks` or `labels...`, or by the image beside it (`mask_7` and `image_7`, `cell_mask` and `cell`).
+/// Hidden folders and `derivatives` are not entered, nor is `imagesTs` beside `imagesTr`. A mask is recognised by `_seg-`
+/// in its name, by a folder called `masks` or `labels...`, or by the image beside it (`mask_7` and `image_7`, `cell_mask`
+/// and `cell`).
 pub fn discover(dir: &Path) -> Result<Dataset> {
+    discover_as(dir, None)
+}
+
+/// The same in a folder of which the user may have said what it is.
+pub fn discover_as(dir: &Path, format: Option<Format>) -> Result<Dataset> {
     if dir.is_file() {
         let remedy = "it is a file; give the folder that holds the images, sub-folders are searched";
         return Err(Error::dataset(dir, remedy));
     }
-    assemble(parts_of_folder(dir)?)
+    assemble(parts_of_folder(dir, format)?)
 }
 
 /// Finds the images of several folders and files together.
 ///
 /// A file given by name is an image even if its name looks like that of a mask. Files given twice count once.
-pub fn discover_files(paths: &[PathBuf]) -> Result<Dataset> {
+pub fn discover_files(paths: &[PathBuf], format: Option<Format>) -> Result<Dataset> {
     let mut parts = Vec::new();
     let mut files: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for path in paths {
         if path.is_file() {
             files.entry(path.parent().unwrap_or(Path::new("")).to_path_buf()).or_default().push(path.clone());
         } else {
-            parts.append(&mut parts_of_folder(path)?);
+            parts.append(&mut parts_of_folder(path, format)?);
         }
     }
     for (folder, files) in files {
         let (images, others) = files.into_iter().partition(|path| is_image_name(path));
         let refused = |path| Skipped { path, reason: format!("only {EXTENSIONS} files are read; convert it") };
         let skipped = Vec::into_iter(others).map(refused).collect();
-        parts.push(describe(&folder, Found { images, skipped, ..Found::default() })?);
+        parts.push(describe(&folder, Found { images, skipped, ..Found::default() }, format)?);
     }
     if parts.is_empty() {
         return Err(Error::Config(format!("no images were given; name a folder or {EXTENSIONS} files")));
@@ -139,6 +138,7 @@ struct Found {
     /// Below the folder that was searched; of nested ones the outer comes first.
     bids_folders: Vec<PathBuf>,
     other_extensions: BTreeSet<String>,
+    notes: Vec<String>,
 }
 
 /// Cases that share a folder and a layout; their names are still to be made unique.
@@ -150,6 +150,19 @@ struct Part {
     notes: Vec<String>,
 }
 
+impl Dataset {
+    /// What was found, in one line: `BIDS microscopy, 7 images of 5 subjects`.
+    pub fn summary(&self) -> String {
+        let subjects: BTreeSet<&str> = self.cases.iter().map(|case| case.subject.as_str()).collect();
+        let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+        let images = plural(self.cases.len(), "image");
+        // A subject that is named after its file is nobody's statement.
+        let are_stated = self.cases.iter().any(|case| case.subject != case.name);
+        let of = if are_stated { format!(" of {}", plural(subjects.len(), "subject")) } else { String::new() };
+        format!("{}, {images}{of}", self.format)
+    }
+}
+
 impl Part {
     fn read_text_files(&mut self) {
         let mut remarks = Remarks::default();
@@ -159,29 +172,29 @@ impl Part {
 }
 
 /// The folder itself, and each BIDS folder somewhere in it, whose rules hold for its files.
-fn parts_of_folder(dir: &Path) -> Result<Vec<Part>> {
+fn parts_of_folder(dir: &Path, format: Option<Format>) -> Result<Vec<Part>> {
     if !dir.is_dir() {
         let remedy =
             format!("there is no such folder; give a folder with {EXTENSIONS} images, sub-folders are searched");
         return Err(Error::dataset(dir, remedy));
     }
-    let mut found = search(dir);
+    let mut found = search(dir, format);
     let mut parts = Vec::new();
-    if Bids::containing(dir).is_some() {
+    if format.is_some() || Bids::containing(dir).is_some() {
         // What a BIDS folder holds below `sourcedata` may be its images once more, under another description.
         found.bids_folders.clear();
     }
     for bids_folder in std::mem::take(&mut found.bids_folders) {
         let images;
         (images, found.images) = found.images.into_iter().partition(|path| path.starts_with(&bids_folder));
-        parts.push(describe(&bids_folder, Found { images, ..Found::default() })?);
+        parts.push(describe(&bids_folder, Found { images, ..Found::default() }, None)?);
     }
-    parts.push(describe(dir, found)?);
+    parts.push(describe(dir, found, format)?);
     Ok(parts)
 }
 
 /// Sorts the files below `dir` into images, masks and others.
-fn search(dir: &Path) -> Found {
+fn search(dir: &Path, format: Option<Format>) -> Found {
     let mut found = Found::default();
     let mut candidates = Vec::new();
     // Links are followed since data sets are often links into a store; `walkdir` reports cycles as errors.
@@ -203,9 +216,30 @@ fn search(dir: &Path) -> Found {
     }
     candidates.sort();
     found.bids_folders.sort();
+    if format == Some(Format::Plain) {
+        found.images = candidates;
+        return found;
+    }
     let all: HashSet<PathBuf> = candidates.iter().map(|path| path.with_extension("")).collect();
     (found.masks, found.images) = candidates.into_iter().partition(|path| is_mask(path, dir, &all));
+    found.leave_aside(|path| is_drawn_from(path, &all), "were drawn from the images by AxonDeepSeg");
+    if dir.join("imagesTr").is_dir() {
+        let tests = dir.join("imagesTs");
+        let reason = "lie in imagesTs, which is kept for a test (give that folder itself to use it)";
+        found.leave_aside(|path| path.starts_with(&tests), reason);
+    }
     found
+}
+
+impl Found {
+    /// Takes images away, with a note.
+    fn leave_aside(&mut self, test: impl Fn(&Path) -> bool, reason: &str) {
+        let aside: Vec<PathBuf> = self.images.extract_if(.., |path| test(path)).collect();
+        if let Some(first) = aside.first() {
+            let count = aside.len();
+            self.notes.push(format!("{count} files {reason} and are left aside, such as {}", first.display()));
+        }
+    }
 }
 
 /// Hidden files and folders and derivatives are not looked into, except where the search starts.
@@ -216,19 +250,25 @@ fn is_entered(entry: &DirEntry) -> bool {
 }
 
 /// Gives each image its subject and the pixel size of its sidecar.
-fn describe(root: &Path, found: Found) -> Result<Part> {
-    let mut part =
-        Part { root: root.to_path_buf(), format: Format::Plain, cases: Vec::new(), found, notes: Vec::new() };
-    let images = std::mem::take(&mut part.found.images);
+fn describe(root: &Path, mut found: Found, asked: Option<Format>) -> Result<Part> {
+    let images = std::mem::take(&mut found.images);
+    let notes = std::mem::take(&mut found.notes);
+    let format = asked.or(format::by_folder(root)).unwrap_or_else(|| format::by_masks(&found.masks));
+    let mut part = Part { root: root.to_path_buf(), format, cases: Vec::new(), found, notes };
     let new_case = |path, subject, size: Option<f64>, source| {
         let pixel_size_source = size.map(|_| source);
         Case { name: String::new(), path, subject, pixel_size_um: size, pixel_size_source }
     };
-    let Some(mut bids) = Bids::containing(root) else {
+    let bids = match asked {
+        None => Bids::containing(root).or_else(|| (format == Format::Bids).then(|| Bids::at(root))),
+        Some(format) => (format == Format::Bids).then(|| Bids::containing(root).unwrap_or_else(|| Bids::at(root))),
+    };
+    let Some(mut bids) = bids else {
         let mut subjects = subjects_of_plain_folder(root, &images)?;
         part.notes.append(&mut subjects.notes);
         let to_case = |path: PathBuf| {
-            let subject = subjects.of_file.get(&path).cloned().unwrap_or_default();
+            let named = || entity_of_subject(&stem(&path)).map(String::from).filter(|_| subjects.of_file.is_empty());
+            let subject = subjects.of_file.get(&path).cloned().or_else(named).unwrap_or_default();
             let size = subjects.pixel_sizes_um.get(&path).copied();
             new_case(path, subject, size, SizeSource::Table)
         };
@@ -255,7 +295,7 @@ fn describe(root: &Path, found: Found) -> Result<Part> {
 fn assemble(parts: Vec<Part>) -> Result<Dataset> {
     let root = common_folder(parts.iter().map(|part| part.root.as_path()));
     let is_bids = parts.iter().any(|part| part.format == Format::Bids);
-    let format = if is_bids { Format::Bids } else { Format::Plain };
+    let format = if is_bids { Format::Bids } else { parts.first().map_or(Format::Plain, |part| part.format) };
     let mut dataset =
         Dataset { root, format, cases: Vec::new(), skipped: Vec::new(), masks: Vec::new(), notes: Vec::new() };
     let mut other_extensions = BTreeSet::new();

@@ -24,7 +24,8 @@ pub(super) fn is_mask(path: &Path, root: &Path, all: &HashSet<PathBuf>) -> bool 
 /// Whether a folder of this name holds masks.
 pub(super) fn is_mask_folder(name: &str) -> bool {
     let name = name.to_lowercase();
-    name == "mask" || name == "masks" || name == "label" || name.starts_with("labels")
+    let whole = ["mask", "masks", "label", "annotation", "annotations", "groundtruth", "ground_truth", "gt"];
+    whole.contains(&name.as_str()) || name.starts_with("labels")
 }
 
 /// The stems of images that a file of this stem may be the mask of: `image_7` of `mask_7`, `cell` of `cell_mask`.
@@ -33,6 +34,22 @@ pub(super) fn image_stems(stem: &str) -> Vec<String> {
     let suffixes = ["_mask", "_masks", "_label", "_labels", "_seg"].into_iter();
     let by_suffix = suffixes.filter_map(|suffix| stem.strip_suffix(suffix)).map(String::from);
     by_prefix.into_iter().chain(by_suffix).collect()
+}
+
+/// Whether AxonDeepSeg drew a file from the image beside it; `all` are the images' paths without extension.
+pub(super) fn is_drawn_from(path: &Path, all: &HashSet<PathBuf>) -> bool {
+    const DRAWINGS: [&str; 6] =
+        ["_axonmyelin_index", "_index", "_colorized", "_instance-map", "_diameter_overlay", "_grayscale"];
+    let stem = stem(path);
+    DRAWINGS
+        .iter()
+        .filter_map(|ending| stem.strip_suffix(ending))
+        .any(|image| all.contains(&path.with_file_name(image)))
+}
+
+/// `sub-1` of `sub-1_sample-A`, if a name has such a part.
+pub(super) fn entity_of_subject(name: &str) -> Option<&str> {
+    name.split('_').find(|part| part.starts_with("sub-") && part.len() > 4)
 }
 
 /// The names of the folders, and at last of the file, that lead from `root` to `path`.
@@ -218,6 +235,8 @@ mod tests {
         assert!(masks.into_iter().all(mask));
         let images = ["r/image_1.png", "r/mask_2.png", "r/alone_mask.png", "r/x/a.png", "r/masked/a.png"];
         assert!(!images.into_iter().any(mask));
+        assert!(is_drawn_from(Path::new("r/cell_axonmyelin_index.png"), &all));
+        assert!(!is_drawn_from(Path::new("r/other_index.png"), &all));
         assert!(!is_mask(Path::new("masks/a.png"), Path::new("masks"), &all), "the folder the user gave is not judged");
     }
 

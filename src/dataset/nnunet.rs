@@ -3,9 +3,9 @@
 //! Images of one channel and labels that are numbers, the highest of which may be `ignore`; regions and files listed
 //! one by one are refused. `imagesTs` is not read, nor are the spacings beside TIFF files, which have no unit.
 
-use super::annotated::{AnnotatedDataset, AnnotatedLayout};
+use super::annotated::AnnotatedDataset;
 use super::labels::{Encoding, MaskFile, MaskSource};
-use super::names::{number_the_rest, subjects_of_plain_folder};
+use super::names::{entity_of_subject, number_the_rest, subjects_of_plain_folder};
 use super::pixel_size::{Remarks, read_text_files};
 use super::{Case, Dataset, EXTENSIONS, Format, SizeSource, Skipped, is_image_name};
 use crate::error::{Error, Result};
@@ -15,9 +15,10 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Whether a folder is, or is meant to be, an nnU-Net raw folder.
+/// Whether a folder is, or is meant to be, an nnU-Net raw folder. Without `dataset.json`, `imagesTr` and `labelsTr` are
+/// just folders of images and masks.
 pub(super) fn is_raw_folder(dir: &Path) -> bool {
-    dir.join("dataset.json").is_file() || dir.join("imagesTr").is_dir() || dir.join("labelsTr").is_dir()
+    dir.join("dataset.json").is_file() && (dir.join("imagesTr").is_dir() || dir.join("labelsTr").is_dir())
 }
 
 /// The training cases of an nnU-Net raw folder, complete: each image has its mask and each mask its image.
@@ -51,14 +52,7 @@ pub(super) fn discover(dir: &Path) -> Result<AnnotatedDataset> {
     if dir.join("imagesTs").is_dir() {
         dataset.notes.push("imagesTs is not used: training takes the images of imagesTr".to_string());
     }
-    Ok(AnnotatedDataset {
-        dataset,
-        classes,
-        masks: masks_of_cases,
-        layout: AnnotatedLayout::NnUnet,
-        channel: Some(channel),
-        unlabelled: Vec::new(),
-    })
+    Ok(AnnotatedDataset { dataset, classes, masks: masks_of_cases, channel: Some(channel), unlabelled: Vec::new() })
 }
 
 /// What `dataset.json` says.
@@ -235,7 +229,7 @@ fn describe(dir: &Path, names: Vec<String>, paths: Vec<PathBuf>) -> Result<Datas
     let table = subjects_of_plain_folder(dir, &paths)?;
     let subject_of = |name: &str, path: &Path| match table.of_file.get(path) {
         Some(subject) => subject.clone(),
-        None if table.of_file.is_empty() => entity_of_subject(name).to_string(),
+        None if table.of_file.is_empty() => entity_of_subject(name).unwrap_or(name).to_string(),
         None => name.to_string(),
     };
     let subjects: Vec<String> = names.iter().zip(&paths).map(|(name, path)| subject_of(name, path)).collect();
@@ -249,13 +243,8 @@ fn describe(dir: &Path, names: Vec<String>, paths: Vec<PathBuf>) -> Result<Datas
     let (mut notes, mut remarks) = (table.notes.clone(), Remarks::default());
     notes.extend(read_text_files(dir, &mut cases, &mut remarks));
     notes.extend(remarks.into_notes());
-    let (root, format) = (dir.to_path_buf(), Format::Plain);
+    let (root, format) = (dir.to_path_buf(), Format::NnUnet);
     Ok(Dataset { root, format, cases, skipped: Vec::new(), masks: Vec::new(), notes })
-}
-
-/// `sub-1` of `sub-1_sample-A`; the whole name where there is no such part.
-fn entity_of_subject(name: &str) -> &str {
-    name.split('_').find(|part| part.starts_with("sub-")).unwrap_or(name)
 }
 
 #[cfg(test)]

@@ -68,6 +68,69 @@ fn a_bids_folder_gives_subjects_and_pixel_sizes() {
 }
 
 #[test]
+fn layouts_are_recognised_by_looking() {
+    let format = |files: &[(&str, &str)]| discover(folder(files).path()).unwrap().format;
+    let cases: [(&[&str], Format); 8] = [
+        (&["dataset_description.json", "a.png"], Format::Bids),
+        (&["sub-1/micr/sub-1_SEM.png"], Format::Bids),
+        (&["sub-1/ses-a/micr/sub-1_ses-a_SEM.png"], Format::Bids),
+        (&["dataset.json", "imagesTr/a_0000.png", "labelsTr/a.png"], Format::NnUnet),
+        (&["imagesTr/a_0000.png", "labelsTr/a.png"], Format::Pairs),
+        (&["image_1.png", "mask_1.png"], Format::Pairs),
+        (&["x/a.png", "x/a_seg-axonmyelin.png"], Format::AxonDeepSeg),
+        (&["a.png", "dataset.json"], Format::Plain),
+    ];
+    for (names, expected) in cases {
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (*name, "{}")).collect();
+        assert_eq!(format(&files), expected, "{names:?}");
+    }
+}
+
+#[test]
+fn a_layout_that_is_asked_for_is_not_doubted() {
+    let dir = folder(&[
+        ("dataset_description.json", "{}"),
+        ("sub-1/micr/sub-1_SEM.png", ""),
+        ("sub-1/micr/mask_1.png", ""),
+        ("sub-1/micr/image_1.png", ""),
+    ]);
+    let cases = |format| discover_as(dir.path(), format).unwrap().cases.len();
+    assert_eq!((cases(None), cases(Some(Format::Pairs)), cases(Some(Format::Plain))), (2, 2, 3));
+}
+
+#[test]
+fn every_suffix_of_bids_microscopy_is_read() {
+    for suffix in BIDS_SUFFIXES {
+        let (image, sidecar) = (format!("sub-1/micr/sub-1_sample-A_{suffix}.tif"), format!("{suffix}.json"));
+        let size = r#"{"PixelSize": [0.2, 0.2], "PixelSizeUnits": "um"}"#;
+        let dir = folder(&[("dataset_description.json", "{}"), (&image, ""), (&sidecar, size)]);
+        let dataset = discover(dir.path()).unwrap();
+        assert_eq!((dataset.cases[0].pixel_size_um, dataset.skipped.len()), (Some(0.2), 0), "{suffix}");
+    }
+}
+
+#[test]
+fn what_was_found_is_told_in_one_line() {
+    let summary = |files: &[(&str, &str)]| discover(folder(files).path()).unwrap().summary();
+    assert_eq!(summary(&[("a.png", ""), ("b.png", "")]), "plain folder, 2 images");
+    let bids = [("sub-1/micr/sub-1_sample-A_SEM.png", ""), ("sub-1/micr/sub-1_sample-B_SEM.png", "")];
+    assert_eq!(summary(&bids), "BIDS microscopy, 2 images of 1 subject");
+}
+
+#[test]
+fn drawings_of_axondeepseg_and_test_images_are_left_aside_with_a_note() {
+    let dir = folder(&[("a.png", ""), ("a_axonmyelin_index.png", ""), ("a_seg-axon.png", ""), ("b_index.png", "")]);
+    let dataset = discover(dir.path()).unwrap();
+    assert_eq!(names(&dataset), ["a", "b_index"]);
+    assert!(dataset.notes[0].contains("1 files were drawn from the images"), "{:?}", dataset.notes);
+    let dir = folder(&[("imagesTr/a_0000.png", ""), ("imagesTs/b_0000.png", ""), ("dataset.json", "{}")]);
+    let dataset = discover(dir.path()).unwrap();
+    assert_eq!(names(&dataset), ["a_0000"]);
+    assert!(dataset.notes[0].contains("kept for a test"), "{:?}", dataset.notes);
+    assert_eq!(names(&discover(&dir.path().join("imagesTs")).unwrap()), ["b_0000"]);
+}
+
+#[test]
 fn a_table_of_subjects_is_used_and_its_gaps_are_noted() {
     let table = "file\tage\tsubject\na/x.png\t3\tmouse 1\r\ny.png\t3\tmouse 1\n\ngone.png\t3\tmouse 2\n";
     let dir = folder(&[("subjects.tsv", table), ("a/x.png", ""), ("a/y.png", ""), ("a/z.png", "")]);
@@ -114,13 +177,13 @@ fn files_and_folders_can_be_given_together_and_count_once() {
     let dir = folder(&[("x/a.png", ""), ("x/b.png", ""), ("y/a.png", ""), ("y/mask.png", ""), ("y/notes.txt", "")]);
     let at = |name: &str| dir.path().join(name);
     let dataset =
-        discover_files(&[at("y/a.png"), at("x"), at("x/b.png"), at("y/mask.png"), at("y/notes.txt")]).unwrap();
+        discover_files(&[at("y/a.png"), at("x"), at("x/b.png"), at("y/mask.png"), at("y/notes.txt")], None).unwrap();
     assert_eq!(dataset.root, dir.path());
     assert_eq!(names(&dataset), ["x_a", "b", "y_a", "mask"]);
     assert!(dataset.skipped.len() == 1 && dataset.skipped[0].path == at("y/notes.txt"));
-    assert!(discover_files(&[at("y/gone.png")]).unwrap_err().to_string().contains("no such folder"));
-    assert!(discover_files(&[at("y/notes.txt")]).unwrap_err().to_string().contains("convert"));
-    assert!(discover_files(&[]).is_err());
+    assert!(discover_files(&[at("y/gone.png")], None).unwrap_err().to_string().contains("no such folder"));
+    assert!(discover_files(&[at("y/notes.txt")], None).unwrap_err().to_string().contains("convert"));
+    assert!(discover_files(&[], None).is_err());
 }
 
 #[test]
@@ -131,7 +194,7 @@ fn a_file_of_a_bids_folder_keeps_its_subject_and_pixel_size() {
         ("SEM.json", r#"{"PixelSize": 0.5, "PixelSizeUnits": "um"}"#),
     ]);
     for given in ["sub-1/micr/sub-1_SEM.png", "sub-1/micr", "sub-1", ""] {
-        let dataset = discover_files(&[dir.path().join(given)]).unwrap();
+        let dataset = discover_files(&[dir.path().join(given)], None).unwrap();
         assert_eq!((subjects(&dataset), dataset.cases[0].pixel_size_um), (vec!["sub-1"], Some(0.5)), "{given}");
     }
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::dataset::{
-    self, AnnotatedDataset, Case, Format, MaskSource, Skipped, discover_annotated, load_case, read_labels,
+    self, AnnotatedDataset, Case, Format, MaskSource, Skipped, discover_annotated, discover_annotated_as, load_case,
+    read_labels,
 };
 use crate::error::{Error, Result};
 use crate::imaging::{self, BitDepth, LabelMap, Plane, Raster, RasterPicture};
@@ -122,6 +123,10 @@ pub struct InputOptions {
     pub target_pixel_size_um: Option<f64>,
     /// Grey value from which on a mask's pixel has the class, for masks with values between.
     pub mask_threshold: Option<u8>,
+    /// The layouts of the folders; else they are recognised.
+    pub labelled_format: Option<Format>,
+    /// The same of the target images.
+    pub target_format: Option<Format>,
 }
 
 /// What a pipeline starts from.
@@ -148,8 +153,9 @@ pub struct Inputs {
 impl Inputs {
     /// Reads and checks the inputs.
     pub fn read(options: &InputOptions) -> Result<Self> {
-        let dataset = dataset::discover(&options.target)?;
-        let mut notes = dataset.notes.clone();
+        let dataset = dataset::discover_as(&options.target, options.target_format)?;
+        let mut notes = vec![format!("target: {}", dataset.summary())];
+        notes.extend(dataset.notes.iter().cloned());
         let mut skipped = dataset.skipped.clone();
         let mut targets = Vec::new();
         for case in &dataset.cases {
@@ -278,7 +284,11 @@ struct Labelled {
 
 fn read_labelled(options: &InputOptions, notes: &mut Vec<String>, skipped: &mut Vec<Skipped>) -> Result<Labelled> {
     let Some(dir) = &options.labelled else { return Ok(Labelled::default()) };
-    let reading = DataOptions { pixel_size_um: options.labelled_pixel_size_um, mask_threshold: options.mask_threshold };
+    let reading = DataOptions {
+        pixel_size_um: options.labelled_pixel_size_um,
+        mask_threshold: options.mask_threshold,
+        format: options.labelled_format,
+    };
     let mut set = LabelledSet::read(dir, &reading)?;
     notes.append(&mut set.notes);
     skipped.append(&mut set.skipped);
@@ -298,7 +308,8 @@ fn read_labelled(options: &InputOptions, notes: &mut Vec<String>, skipped: &mut 
             before - set.images.len()
         ));
     }
-    let AnnotatedDataset { dataset, masks, .. } = discover_annotated(dir)?;
+    let AnnotatedDataset { dataset, masks, .. } = discover_annotated_as(dir, options.labelled_format)?;
+    notes.insert(0, format!("labelled: {}", dataset.summary()));
     let images = dataset.cases.into_iter().map(|case| case.path);
     let files = images.chain(masks.into_iter().flat_map(|mask| mask.files).map(|file| file.path)).collect();
     Ok(Labelled { set: Some(set), files, held_out })

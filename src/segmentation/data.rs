@@ -9,7 +9,7 @@ use super::batches::TrainingCase;
 use super::normalisation::Intensities;
 use super::patch::Patch;
 use super::plan::{Fingerprint, ForegroundIntensities, Plan};
-use crate::dataset::{self, AnnotatedDataset, AnnotatedLayout, Image, Skipped};
+use crate::dataset::{self, AnnotatedDataset, Format, Image, Skipped};
 use crate::error::{Error, Result};
 use crate::imaging::{IGNORE, LabelMap, Plane, resize};
 use crate::prepare::to_working_size;
@@ -25,6 +25,9 @@ pub struct DataOptions {
     pub pixel_size_um: Option<f64>,
     /// Where masks hold values between those of the classes, the value from which on a pixel is foreground.
     pub mask_threshold: Option<u8>,
+    /// The layout of the folder; else it is recognised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
 }
 
 /// An image with its labels, as they were read.
@@ -53,8 +56,8 @@ pub struct LabelledSet {
     pub classes: Vec<String>,
     /// What the images show, by which nnU-Net chooses the normalisation; empty where nobody said.
     pub channel: String,
-    /// Where the masks were found.
-    pub layout: AnnotatedLayout,
+    /// The layout of the folder.
+    pub format: Format,
     /// The pixel size to work at: the median of the images', none where one is not known.
     pub pixel_size_um: Option<f64>,
     /// What the user should know.
@@ -67,7 +70,7 @@ impl LabelledSet {
     /// Reads all images and masks of a folder. Faults of all masks are gathered into one error, so that a user can mend
     /// them in one go.
     pub fn read(dir: &Path, options: &DataOptions) -> Result<Self> {
-        let annotated = dataset::discover_annotated(dir)?;
+        let annotated = dataset::discover_annotated_as(dir, options.format)?;
         let loaded = dataset::load(&annotated.dataset, options.pixel_size_um)?;
         let mut notes = loaded.notes;
         let mut faults = Vec::new();
@@ -86,7 +89,7 @@ impl LabelledSet {
         }
         notes.extend(note_unlabelled(&annotated.unlabelled));
         let alone = images.iter().all(|image| image.subject == image.name);
-        if alone && images.len() > 1 && annotated.layout != AnnotatedLayout::Bids {
+        if alone && images.len() > 1 && annotated.dataset.format != Format::Bids {
             notes.push(
                 "nothing says which images show the same subject, so each is taken for one of its own, and folds may \
                  share a subject; a table subjects.tsv (columns file, subject) in the folder tells them apart"
@@ -105,7 +108,7 @@ impl LabelledSet {
             images,
             classes: annotated.classes,
             channel: annotated.channel.unwrap_or_default(),
-            layout: annotated.layout,
+            format: annotated.dataset.format,
             pixel_size_um,
             notes,
             skipped: loaded.skipped,
@@ -118,7 +121,7 @@ impl LabelledSet {
             images,
             classes,
             channel: String::new(),
-            layout: AnnotatedLayout::Beside,
+            format: Format::Plain,
             pixel_size_um,
             notes: Vec::new(),
             skipped: Vec::new(),
@@ -257,7 +260,7 @@ mod tests {
     #[test]
     fn images_and_labels_become_cases_at_the_pixel_size_of_the_plan() {
         let dir = folder();
-        let options = DataOptions { pixel_size_um: Some(0.1), mask_threshold: None };
+        let options = DataOptions { pixel_size_um: Some(0.1), ..DataOptions::default() };
         let set = LabelledSet::read(dir.path(), &options).unwrap();
         assert_eq!(
             (set.classes.as_slice(), set.pixel_size_um),

@@ -211,7 +211,10 @@ fn resuming_with_other_settings_or_other_images_is_refused() {
     let error = fails(lab.run(&["train", "--resume", "-o", "run", "--batch", "2"]));
     assert!(error.contains("batch = 1") && error.contains("batch = 2"), "{error}");
     let error = fails(lab.run(&["train", "--resume", "-o", "run", "--target-hold-out", "nerve_1,nerve_2"]));
-    assert!(error.contains("run: hold_out = []   asked: hold_out = [\"nerve_1\", \"nerve_2\"]"), "{error}");
+    assert!(
+        error.contains("run: data.target.hold_out = []   asked: data.target.hold_out = [\"nerve_1\", \"nerve_2\"]"),
+        "{error}"
+    );
     let error = fails(lab.train("run", &[]));
     assert!(error.contains("--resume"), "{error}");
     fs::rename(lab.path("target/nerve_0.png"), lab.path("target/other.png")).unwrap();

@@ -125,7 +125,8 @@ fn owner(mask: &Path, dataset: &Dataset, cases_of_stem: &HashMap<String, Vec<usi
     let stem = stem(mask);
     let stems = match stem.rsplit_once("_seg-") {
         Some((image, _)) => vec![image.to_string()],
-        None if place.is_apart => [vec![stem.clone()], image_stems(&stem)].concat(),
+        // nnU-Net numbers the channels of images, and masks have none.
+        None if place.is_apart => [vec![stem.clone(), format!("{stem}_0000")], image_stems(&stem)].concat(),
         None => image_stems(&stem),
     };
     for stem in stems {
@@ -155,23 +156,33 @@ struct Place<'a> {
     rest: &'a [String],
     /// Whether masks have a folder of their own; otherwise the image is beside the mask.
     is_apart: bool,
+    /// `Tr` of a folder `labelsTr`, which does not go with `imagesTs`.
+    part: Option<&'a str>,
 }
 
 impl<'a> Place<'a> {
     /// From the folders that lead to the mask: `x/masks/y` goes with `x/y`, `x/images/y` and so on.
     fn of_mask(folders: &'a [String]) -> Self {
         let Some(at) = folders.iter().position(|name| name == "derivatives" || is_mask_folder(name)) else {
-            return Self { base: folders, rest: &[], is_apart: false };
+            return Self { base: folders, rest: &[], is_apart: false, part: None };
         };
         // `derivatives/labels` are two.
         let end = if folders[at] == "derivatives" { at + 2 } else { at + 1 };
-        Self { base: &folders[..at], rest: folders.get(end..).unwrap_or_default(), is_apart: true }
+        let part = folders[at].strip_prefix("labels").filter(|part| !part.is_empty());
+        Self { base: &folders[..at], rest: folders.get(end..).unwrap_or_default(), is_apart: true, part }
     }
 
     /// How many folders lie between `base` and `rest` on the way to an image; None if it is elsewhere.
     fn distance(&self, folders: &[String]) -> Option<usize> {
         let between = folders.len().checked_sub(self.base.len() + self.rest.len())?;
-        let fits = folders.starts_with(self.base) && folders.ends_with(self.rest) && (self.is_apart || between == 0);
+        let is_of_other_part = |folder: &String| {
+            let part = folder.strip_prefix("images").filter(|part| !part.is_empty());
+            part.zip(self.part).is_some_and(|(image, mask)| image != mask)
+        };
+        let fits = folders.starts_with(self.base)
+            && folders.ends_with(self.rest)
+            && (self.is_apart || between == 0)
+            && !folders[self.base.len()..].iter().any(is_of_other_part);
         fits.then_some(between)
     }
 }
@@ -228,6 +239,7 @@ mod tests {
         assert_eq!(distance("train/masks/x", "train/images/x"), Some(1));
         assert_eq!(distance("derivatives/labels/sub-1/micr", "sub-1/micr"), Some(0));
         assert_eq!(distance("derivatives/labels", "images"), Some(1));
+        assert_eq!((distance("labelsTr", "imagesTr"), distance("labelsTr", "imagesTs")), (Some(1), None));
         assert!(["test/x", "train", "train/y", "x"].into_iter().all(|i| distance("train/masks/x", i).is_none()));
     }
 

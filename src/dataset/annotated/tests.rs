@@ -53,7 +53,7 @@ fn a_bids_folder_gives_one_mask_for_each_class_by_a_human_if_there_is_one() {
         (&format!("{labels}_seg-myelin-manual.png"), &[]),
         (&format!("{labels}_seg-axonmyelin-manual.png"), &[]),
     ]);
-    assert_eq!((annotated.layout, annotated.dataset.format), (AnnotatedLayout::Bids, Format::Bids));
+    assert_eq!(annotated.dataset.format, Format::Bids);
     assert_eq!(annotated.classes, ["myelin", "axon"]);
     let expected = [
         file(&format!("{labels}_seg-axon-manual.png"), Encoding::Binary(2)),
@@ -88,7 +88,7 @@ fn axon_and_myelin_in_one_file_serve_where_they_are_not_both_apart() {
         ("b_seg-myelin.png", &[]),
         ("b_seg-uaxon-instance.png", &[]),
     ]);
-    assert_eq!((annotated.layout, annotated.dataset.masks.len()), (AnnotatedLayout::Beside, 3));
+    assert_eq!((annotated.dataset.format, annotated.dataset.masks.len()), (Format::AxonDeepSeg, 3));
     assert_eq!(annotated.classes, ["axon", "myelin", "uaxon"]);
     let both = Encoding::Greys(vec![(127, 2), (128, 2), (255, 1)]);
     let expected = [
@@ -102,8 +102,8 @@ fn axon_and_myelin_in_one_file_serve_where_they_are_not_both_apart() {
 fn a_plain_folder_may_keep_object_masks_in_derivatives() {
     let (dir, annotated) = found(&[("images/x.png", &[]), ("derivatives/labels/x_seg-nuclei-instance.png", &[])]);
     assert_eq!(
-        (annotated.layout, annotated.classes.as_slice()),
-        (AnnotatedLayout::Bids, ["nuclei".to_string()].as_slice())
+        (annotated.dataset.format, annotated.classes.as_slice()),
+        (Format::Pairs, ["nuclei".to_string()].as_slice())
     );
     let expected = [[file("derivatives/labels/x_seg-nuclei-instance.png", Encoding::Objects(1))]];
     assert_eq!(masks(&dir, &annotated), expected);
@@ -131,6 +131,32 @@ fn masks_without_a_class_name_are_understood_by_their_values() {
     let (dir, annotated) = found(&[("images/x.tif", &[]), ("labels/x.png", &[0, 1, 2])]);
     assert_eq!(annotated.classes, ["class_1", "class_2"]);
     assert_eq!(masks(&dir, &annotated), [[file("labels/x.png", Encoding::Numbers(2))]]);
+}
+
+#[test]
+fn folders_for_training_need_no_description_and_tests_stay_apart() {
+    let (dir, annotated) = found(&[
+        ("imagesTr/x_0000.png", &[]),
+        ("imagesTs/x_0000.png", &[]),
+        ("labelsTr/x.png", &[0, 1, 2]),
+        ("labelsTs/x.png", &[0, 1, 2]),
+    ]);
+    assert_eq!((annotated.dataset.format, annotated.dataset.cases.len()), (Format::Pairs, 1));
+    assert_eq!(masks(&dir, &annotated), [[file("labelsTr/x.png", Encoding::Numbers(2))]]);
+    assert!(annotated.dataset.notes[0].contains("1 files lie in imagesTs"), "{:?}", annotated.dataset.notes);
+}
+
+#[test]
+fn what_the_user_says_a_folder_is_holds() {
+    let bids = [("dataset_description.json", [].as_slice()), ("a.png", &[]), ("a_seg-axon.png", &[])];
+    let dir = folder(&bids);
+    let format = |asked| discover_annotated_as(dir.path(), asked).map(|annotated| annotated.dataset.format);
+    assert_eq!(format(None).unwrap(), Format::Bids);
+    for asked in [Format::AxonDeepSeg, Format::Pairs, Format::Bids] {
+        assert_eq!(format(Some(asked)).unwrap(), asked);
+    }
+    assert!(format(Some(Format::Plain)).unwrap_err().to_string().contains("plain images have no masks"));
+    assert!(format(Some(Format::NnUnet)).unwrap_err().to_string().contains("no dataset.json"));
 }
 
 #[test]

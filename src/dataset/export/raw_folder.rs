@@ -133,7 +133,7 @@ fn to_safe(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{AnnotatedLayout, Encoding, discover_annotated, load_case, read_labels};
+    use crate::dataset::{Encoding, Format, discover_annotated, load_case, read_labels};
     use std::path::PathBuf;
     use tempfile::TempDir;
 
@@ -161,7 +161,7 @@ mod tests {
         raw.add("a", "mouse 1", &photograph(), BitDepth::Eight, None, &labels[1]).unwrap();
         raw.finish().unwrap();
         let annotated = discover_annotated(&folder(&dir)).unwrap();
-        assert_eq!((annotated.layout, annotated.channel.as_deref()), (AnnotatedLayout::NnUnet, Some("rescale_to_0_1")));
+        assert_eq!((annotated.dataset.format, annotated.channel.as_deref()), (Format::NnUnet, Some("rescale_to_0_1")));
         assert_eq!((&annotated.classes, annotated.dataset.notes.len()), (&classes, 0));
         assert_eq!(annotated.masks[0].files[0].encoding, Encoding::NumbersAndIgnore(2));
         let expected = [("a", None, BitDepth::Eight, &labels[1]), ("b", Some(0.13), BitDepth::Sixteen, &labels[0])];

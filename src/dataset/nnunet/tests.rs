@@ -43,7 +43,7 @@ fn a_complete_folder_keeps_its_numbers_its_order_and_its_channel() {
     let others = ["imagesTr/.hidden_0000.png", "imagesTr/c_0000.tif", "imagesTs/d_0000.png"];
     let dir = folder(&description().to_string(), &[CASES.as_slice(), &others].concat());
     let annotated = super::super::discover_annotated(dir.path()).unwrap();
-    assert_eq!((annotated.layout, annotated.channel.as_deref()), (AnnotatedLayout::NnUnet, Some("rescale_to_0_1")));
+    assert_eq!((annotated.dataset.format, annotated.channel.as_deref()), (Format::NnUnet, Some("rescale_to_0_1")));
     assert_eq!(annotated.classes, ["myelin", "axon"]);
     let cases: Vec<_> = annotated.dataset.cases.iter().map(|case| (case.name.as_str(), case.path.clone())).collect();
     let image = |name: &str| dir.path().join("imagesTr").join(name);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::dataset::{AnnotatedLayout, discover, discover_annotated, read_labels};
+use crate::dataset::{Format, discover, discover_annotated, read_labels};
 use crate::imaging::IGNORE;
 use crate::segmentation_scores::{ScoreOptions, find_pairs, score};
 use std::fs;
@@ -66,7 +66,7 @@ fn masks_laid_into_a_bids_folder_are_read_back() {
     let dir = bids_folder();
     write_all(dir.path(), &dir.path().join("derivatives/labels"));
     let annotated = discover_annotated(dir.path()).unwrap();
-    assert_eq!((annotated.layout, &annotated.classes), (AnnotatedLayout::Bids, &names(&["myelin", "axon"])));
+    assert_eq!((annotated.dataset.format, &annotated.classes), (Format::Bids, &names(&["myelin", "axon"])));
     assert_eq!((annotated.dataset.cases.len(), annotated.unlabelled.len()), (2, 0));
     assert_eq!((annotated.dataset.notes, annotated.dataset.skipped), (vec![], vec![]));
     for masks in &annotated.masks {
