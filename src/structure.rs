@@ -4,16 +4,19 @@
 //! texture and blur may change. [`reference()`] is what the same figures are between images that have nothing in common
 //! but their kind: a score says something as far as it is above. [`local_scores`] says which parts of an image kept their
 //! structures, [`disagreement_map`] where edges were lost or invented. Where both sides have masks, [`check_objects`]
-//! counts the objects that were kept, lost and invented.
+//! counts the objects that were kept, lost and invented. [`EdgeMap`] says how much structure there is anywhere, and
+//! [`typical_size`] how large it is, also without masks.
 //!
 //! Limits: edges are looked for at [`SCALES`], in pixels, so that images should be at the resolution of the networks.
 //! What moves by a pixel or two loses little, by half the width of an object nearly all. No figure is 1 for two looks of
 //! one thing, since each look has its own texture and noise: on phantoms `edges` is 0.9 and `phase` 0.7.
 
+mod density;
 mod features;
 mod filters;
 mod local;
 mod object_check;
+mod size;
 
 use self::features::Features;
 use self::filters::Field;
@@ -21,9 +24,11 @@ use crate::imaging::Plane;
 use crate::metrics::Summary;
 use serde::{Deserialize, Serialize};
 
+pub use self::density::{EdgeMap, EdgeThreshold};
 pub use self::features::SCALES;
 pub use self::local::{LocalScore, local_scores};
 pub use self::object_check::{ObjectCheck, Outlines, check_objects, outlines};
+pub use self::size::{TypicalSize, sampled_blocks, typical_size};
 
 /// How far two images have the same structure; each figure in [0, 1], 1 for an image and itself or its negative, about 0
 /// for unrelated images.
