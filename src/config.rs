@@ -44,6 +44,9 @@ pub struct TrainConfig {
     pub iterations_per_epoch: u64,
     /// Micrometres per pixel to which both domains are resampled; 0 stands for the coarser of the two domains' medians.
     pub pixel_size_um: f64,
+    /// Draw crops of the emptier domain so that they are as dense as those of the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub balance_crops: bool,
     /// Precision of products on graphics cards.
     pub precision: Precision,
     /// The images of each domain.
@@ -117,6 +120,7 @@ impl TrainConfig {
             batch: 1,
             iterations_per_epoch: 0,
             pixel_size_um: 0.0,
+            balance_crops: false,
             precision: Precision::F32,
             data: Pair::default(),
             learning_rate: LearningRateConfig::default(),
@@ -310,6 +314,24 @@ mod tests {
         assert!(refused(|c| c.batch = 6).contains("multiple of 4"));
         assert!(refused(|c| c.data.target.dir = PathBuf::new()).contains("--target"));
         assert!(refused(|c| c.networks.generator.width = 6).contains("multiple of 4"));
+    }
+
+    #[test]
+    fn settings_that_are_as_usual_may_be_left_out() {
+        let mut config = with_folders(Preset::Small);
+        let usual = config.to_lines().unwrap();
+        assert!(!usual.contains_key("balance_crops") && !usual.contains_key("data.target.format"));
+        config.balance_crops = true;
+        config.data.target.format = Some(Format::NnUnet);
+        let lines = config.to_lines().unwrap();
+        assert_eq!(
+            (&lines["balance_crops"], &lines["data.target.format"]),
+            (&"true".to_string(), &"\"nnunet\"".into())
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, config.to_toml().unwrap()).unwrap();
+        assert_eq!(TrainConfig::preset(Preset::Demo).with_file(&path).unwrap(), config);
     }
 
     #[test]

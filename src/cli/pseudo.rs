@@ -166,6 +166,9 @@ struct TranslatorArgs {
     /// Micrometres per pixel to work at [default: the coarser of the two looks]
     #[arg(long, value_name = "UM")]
     pixel_size_um: Option<f64>,
+    /// Draw crops of the emptier set where there is structure, so that both are as dense (see `synlabel check`)
+    #[arg(long)]
+    balance_crops: bool,
     /// Draws of each translation: their masks are averaged, and where they disagree confidence is low
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..), value_name = "K")]
     draws: u64,
@@ -303,6 +306,7 @@ impl TranslatorArgs {
             config = config.with_file(path)?;
         }
         config.seed = seed;
+        config.balance_crops |= self.balance_crops;
         config.epochs = self.epochs.unwrap_or(config.epochs);
         config.pixel_size_um = self.pixel_size_um.unwrap_or(config.pixel_size_um);
         let folders = Pair { labelled: inputs.labelled.clone().unwrap_or_default(), target: inputs.target.clone() };

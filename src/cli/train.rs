@@ -75,6 +75,9 @@ struct Overrides {
     /// Micrometres per pixel to work at [default: the coarser of the two]
     #[arg(long, value_name = "UM")]
     pixel_size_um: Option<f64>,
+    /// Draw crops of the emptier set where there is structure, so that both are as dense (see `synlabel check`)
+    #[arg(long)]
+    balance_crops: bool,
     /// Passes over the data
     #[arg(long)]
     epochs: Option<u64>,
@@ -119,6 +122,7 @@ impl Overrides {
             }
         }
         set(&mut config.pixel_size_um, self.pixel_size_um);
+        config.balance_crops |= self.balance_crops;
         set(&mut config.epochs, self.epochs);
         set(&mut config.iterations_per_epoch, self.iterations_per_epoch);
         set(&mut config.batch, self.batch);

@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use super::balance::{Balance, Corner};
 use crate::domain::{Domain, Pair};
 use crate::imaging::Plane;
 use crate::random::Stream;
@@ -14,6 +15,11 @@ use crate::tiles::{Tile, cut};
 pub fn random_crop(plane: &Plane, side: usize, stream: &mut Stream) -> Plane {
     let top = stream.below(plane.height().saturating_sub(side) + 1);
     let left = stream.below(plane.width().saturating_sub(side) + 1);
+    flipped_crop(plane, [top, left], side, stream)
+}
+
+/// The crop at a place, flipped at random along both axes.
+fn flipped_crop(plane: &Plane, [top, left]: [usize; 2], side: usize, stream: &mut Stream) -> Plane {
     let crop = cut(plane, &Tile { top, left, height: side, width: side });
     let (flip_rows, flip_columns) = (stream.coin(), stream.coin());
     let place = |flip, i| if flip { side - 1 - i } else { i };
@@ -31,6 +37,7 @@ pub struct Batches<'a> {
     latent_dim: usize,
     diffusion_steps: usize,
     per_epoch: u64,
+    balance: Option<Balance>,
 }
 
 impl<'a> Batches<'a> {
@@ -40,12 +47,22 @@ impl<'a> Batches<'a> {
         let longest = images.labelled.len().max(images.target.len());
         let per_epoch = if per_epoch == 0 { (longest / batch).max(1) as u64 } else { per_epoch };
         let stream = Stream::new(seed).child("training");
-        Self { images, stream, batch, crop, latent_dim: 0, diffusion_steps: 0, per_epoch }
+        Self { images, stream, batch, crop, latent_dim: 0, diffusion_steps: 0, per_epoch, balance: None }
     }
 
     /// The same with the sizes that the draws of an iteration need.
     pub fn with_draws(self, latent_dim: usize, diffusion_steps: usize) -> Self {
         Self { latent_dim, diffusion_steps, ..self }
+    }
+
+    /// The same with crops of the emptier domain that are as dense as those of the other.
+    pub fn balanced(self) -> Self {
+        Self { balance: Some(Balance::of(self.images, self.crop)), ..self }
+    }
+
+    /// What balance does to the crops, if they are balanced.
+    pub fn note(&self) -> Option<String> {
+        self.balance.as_ref().map(Balance::note)
     }
 
     /// Iterations in an epoch.
@@ -54,7 +71,7 @@ impl<'a> Batches<'a> {
     }
 
     /// The crops of one iteration, counted from the start of training. Each domain is shuffled in each epoch; the one
-    /// that runs out first is shuffled again and goes on.
+    /// that runs out first is shuffled again and goes on. A domain that is balanced is drawn from by density instead.
     pub fn crops(&self, iteration: u64, device: &Device) -> Pair<Tensor<4>> {
         Pair::from_fn(|domain| {
             let images = self.images.of(domain);
@@ -62,11 +79,15 @@ impl<'a> Batches<'a> {
             let (epoch, place) = (iteration / self.per_epoch, iteration % self.per_epoch);
             let crops: Vec<Plane> = (0..self.batch as u64)
                 .map(|i| {
+                    let mut place_stream = stream.child("crop").child(iteration).child(i);
+                    if let Some(balance) = self.balance.as_ref().filter(|balance| balance.domain == domain) {
+                        let Corner { image, top, left } = balance.draw(images, self.crop, &mut place_stream);
+                        return flipped_crop(&images[image], [top, left], self.crop, &mut place_stream);
+                    }
                     let drawn = place * self.batch as u64 + i;
                     let (round, index) = (drawn / images.len() as u64, drawn % images.len() as u64);
                     let order = stream.child("order").child(epoch).child(round).permutation(images.len());
-                    let mut stream = stream.child("crop").child(iteration).child(i);
-                    random_crop(&images[order[index as usize]], self.crop, &mut stream)
+                    random_crop(&images[order[index as usize]], self.crop, &mut place_stream)
                 })
                 .collect();
             to_tensor(&crops, device)
@@ -131,6 +152,22 @@ mod tests {
         assert_eq!(seen(Domain::Target, 0..7), [0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(seen(Domain::Target, 7..14), [0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(seen(Domain::Labelled, 0..6), [0, 0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn balance_changes_the_crops_of_the_emptier_domain_alone() {
+        let striped = |share: usize| Plane::from_fn(32, 64, |_, x| if x < share { ((x / 3) % 2) as f32 } else { 0.5 });
+        let images = Pair { labelled: vec![striped(12)], target: vec![striped(64)] };
+        let device = Device::flex();
+        let [plain, balanced] = [false, true].map(|balances| {
+            let batches = Batches::new(&images, 4, 4, 16, 10);
+            if balances { batches.balanced() } else { batches }
+        });
+        let crops = |batches: &Batches<'_>, i| batches.crops(i, &device).map(|crops| crops.clone().into_data());
+        assert_eq!(crops(&plain, 3).target, crops(&balanced, 3).target);
+        assert_ne!(crops(&plain, 3).labelled, crops(&balanced, 3).labelled);
+        assert_eq!(crops(&balanced, 3).labelled, crops(&balanced, 3).labelled);
+        assert!(plain.note().is_none() && balanced.note().is_some());
     }
 
     #[test]

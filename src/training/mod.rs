@@ -1,5 +1,6 @@
 //! The training loop: iterations, epochs, validation, checkpoints. Reports through [`Event`]s; prints nothing.
 
+mod balance;
 mod batches;
 mod journal;
 
@@ -184,6 +185,7 @@ impl<'a> Trainer<'a> {
         let batches =
             Batches::new(&prepared.train, config.seed, config.batch, networks.crop, config.iterations_per_epoch)
                 .with_draws(networks.generator.latent_dim, schedule.steps());
+        let batches = if config.balance_crops { batches.balanced() } else { batches };
         let context = StepContext { schedule, embedding: networks.generator.embedding, options: config.step.clone() };
         Ok(Self {
             validation: validation(config, prepared),
@@ -235,7 +237,7 @@ impl<'a> Trainer<'a> {
             pixel_size_um: self.prepared.pixel_size_um,
             iterations: (iterations, self.progress.step),
         });
-        for note in &self.prepared.notes {
+        for note in self.prepared.notes.iter().chain(&self.batches.note()) {
             on_event(Event::Note(note));
         }
         for skipped in &self.prepared.skipped {
