@@ -1,6 +1,8 @@
 //! The evaluation of a trained translator on folders of images: there-and-back fidelity and structure of each image, and
 //! how close the translated sets come to the real ones. Method §5.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::domain::{Domain, Pair};
@@ -58,6 +60,8 @@ pub struct Evaluation {
     pub images: Vec<ImageFigures>,
     /// Each domain.
     pub domains: Pair<DomainFigures>,
+    /// Images that could not be evaluated: file and reason.
+    pub failed: BTreeMap<String, String>,
 }
 
 /// Translates every image there and back. `on_image` is called after each.
@@ -100,5 +104,5 @@ pub fn evaluate(
             closeness: closeness(&moved, &own, &other, seed),
         }
     });
-    Evaluation { images, domains }
+    Evaluation { images, domains, failed: BTreeMap::new() }
 }

@@ -13,6 +13,7 @@ use synlabel::prepare::{SplitNames, to_working_size};
 use synlabel::run::RunFolder;
 use synlabel::table::{NO_VALUE, Table};
 
+use super::outcome::Outcome;
 use super::translate::{ModelArgs, fallback_pixel_size};
 use super::{FormatArg, progress_bar, report_skipped};
 
@@ -35,7 +36,7 @@ enum What {
 /// there-and-back translation at the working resolution. Structure, from 0 to 1, compares an image with its translation:
 /// are the edges where they were, whatever became of the contrast? Beside it stands what unrelated images give. The
 /// distance is a sliced Wasserstein distance between patches of Laplacian pyramids of the translated and of the real
-/// images: it needs no downloaded network. Beside it stand the same distance before translation, and that of one half
+/// images: it needs no downloaded network. The exit code is 2 when some images could not be read. Beside it stand the same distance before translation, and that of one half
 /// of the real images from the other.
 #[derive(Debug, clap::Args)]
 struct TranslationArgs {
@@ -107,17 +108,19 @@ impl TranslationArgs {
         let planes = Pair::try_from_fn(|domain| self.read(&model.run, domain, &mut skipped))?;
         let count = planes.labelled.len() + planes.target.len();
         let bar = progress_bar(Some(count as u64));
-        let evaluation = evaluate(&model.translator, &planes, self.seed, |name| {
+        let mut evaluation = evaluate(&model.translator, &planes, self.seed, |name| {
             bar.set_message(name.to_string());
             bar.inc(1);
         });
         bar.finish_and_clear();
         report_skipped(&skipped);
+        let reason = |Skipped { path, reason }: &Skipped| (path.display().to_string(), reason.clone());
+        evaluation.failed = skipped.iter().map(reason).collect();
         let output = self.output.clone().unwrap_or_else(|| model.run.root().join("evaluation"));
         write_evaluation(&output, &evaluation)?;
         println!("{}", summary_table(&evaluation));
         println!("\nrows for each image: {}", output.join("evaluation.csv").display());
-        Ok(ExitCode::SUCCESS)
+        Ok(Outcome { done: count, failed: skipped.len() }.exit_code())
     }
 
     fn read(&self, run: &RunFolder, domain: Domain, skipped: &mut Vec<Skipped>) -> Result<Vec<NamedPlane>> {
@@ -128,7 +131,9 @@ impl TranslationArgs {
         let dataset = dataset::discover_as(dir, format.asked())?;
         eprintln!("{}: {}", domain.name(), dataset.summary());
         let loaded = dataset::load(&dataset, given)?;
-        skipped.extend(loaded.skipped);
+        // What is no image of the set is no failure.
+        let is_case = |skipped: &Skipped| dataset.cases.iter().any(|case| case.path == skipped.path);
+        skipped.extend(loaded.skipped.into_iter().filter(is_case));
         let split = run.data().split.of(domain);
         let wanted = self.part.names(split);
         let seen = loaded.images.iter().filter(|image| split.train.contains(&image.case.name)).count();

@@ -4,6 +4,7 @@ mod demo;
 mod devices;
 mod evaluate;
 mod import;
+mod outcome;
 mod pseudo;
 mod pseudo_display;
 mod segment;

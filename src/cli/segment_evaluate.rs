@@ -11,6 +11,7 @@ use synlabel::segmentation_scores::{
 };
 use synlabel::table::{NO_VALUE, Table};
 
+use super::outcome::Outcome;
 use super::progress_bar;
 
 /// Compare predicted masks with true ones, class by class.
@@ -20,7 +21,8 @@ use super::progress_bar;
 /// paired by the name of the image. Predictions in folders fold_0, fold_1 ... are scored for each fold as well.
 ///
 /// Objects are the 8-connected parts of a class. A predicted object is right when its intersection with a true one is at
-/// least half of their union; no object can be right twice.
+/// least half of their union; no object can be right twice. The exit code is 0 when all pairs were scored, 2 when some
+/// could not be (they are listed, also in scores.json), 1 when none could.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Predicted masks: a folder, searched with its sub-folders, or a file
@@ -75,7 +77,11 @@ impl Args {
             write_scores(folder, &scores)?;
             println!("\nrows for each image: {}", folder.join("scores.csv").display());
         }
-        Ok(ExitCode::SUCCESS)
+        for (image, reason) in &scores.failed {
+            eprintln!("warning: not scored: {image}: {reason}");
+        }
+        let failed = scores.failed.len();
+        Ok(Outcome { done: pairs.images.len() - failed, failed }.exit_code())
     }
 }
 

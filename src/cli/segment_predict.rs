@@ -14,13 +14,15 @@ use synlabel::segmentation::folds::Fold;
 use synlabel::segmentation::masks::{MaskOptions, MaskWriter, describe_classes, mask_name};
 use synlabel::segmentation::open::{OpenOptions, Opened, open};
 
+use super::outcome::{Outcome, failed};
 use super::{DeviceArgs, FormatArg, file_name, report_skipped};
 
 /// Segment images with a model of ours, of nnU-Net v2, or an ONNX file.
 ///
 /// Writes a label map for each image (IMAGE.png: 0 background, 1, 2, … the classes), and when the classes are axon and
 /// myelin also AxonDeepSeg's IMAGE_seg-axon.png, _seg-myelin.png (0, 255) and _seg-axonmyelin.png (0, 127, 255). Images of
-/// any size are read, seen and written a band at a time.
+/// any size are read, seen and written a band at a time. The exit code is 0 when all images were segmented, 2 when some
+/// were not (they are listed), 1 when none was.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of `synlabel segment train`; a model folder of nnU-Net v2, or a zip file of one; an .onnx file, or a
@@ -94,13 +96,13 @@ impl Args {
                 skipped.push(Skipped { path: case.path.clone(), reason: format!("{error:#}") });
             }
         }
-        let failed =
-            skipped.iter().filter(|skipped| dataset.cases.iter().any(|case| case.path == skipped.path)).count();
+        let lost = skipped.iter().filter(|skipped| dataset.cases.iter().any(|case| case.path == skipped.path)).count();
         report_skipped(&skipped);
-        ensure!(failed < dataset.cases.len(), "none of the {failed} images could be segmented");
+        ensure!(lost < dataset.cases.len(), "none of the {lost} images could be segmented");
         describe_classes(&self.output, &model.segmenter.class_names).context("describing the classes")?;
-        println!("masks of {} images in {}", dataset.cases.len() - failed, self.output.display());
-        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let done = dataset.cases.len() - lost;
+        println!("masks of {done} images in {}", self.output.display());
+        Ok(Outcome { done, failed: failed(&skipped, &dataset.cases, &self.input) }.exit_code())
     }
 
     fn predict(&self, model: &Opened, case: &Case, [place, count]: [usize; 2]) -> Result<()> {

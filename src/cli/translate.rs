@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use synlabel::config::TrainConfig;
-use synlabel::dataset::{self, Image};
+use synlabel::dataset::{self, Image, Skipped};
 use synlabel::domain::Domain;
 use synlabel::files::create_dir;
 use synlabel::imaging::{self, Plane};
@@ -15,12 +15,14 @@ use synlabel::random::Stream;
 use synlabel::run::{RunFolder, Which};
 use synlabel::syndiff::ImageTranslator;
 
+use super::outcome::{Outcome, failed};
 use super::{DeviceArgs, DomainArg, FormatArg, PrecisionArg, check_precision, file_name, progress_bar, report_skipped};
 
 /// Translate images of any size into the other look.
 ///
 /// Large images go through the networks in overlapping tiles; the noise is one field over the whole image, so no seam
-/// shows. The result has the size, the bit depth and the name of the input.
+/// shows. The result has the size, the bit depth and the name of the input. The exit code is 0 when all images were
+/// translated, 2 when some were not (they are listed), 1 when none was.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -110,15 +112,23 @@ impl Args {
         self.refuse_clashes(&loaded.images)?;
         self.note_pixel_size(&model, &loaded.images, to);
         let bar = progress_bar(Some(loaded.images.len() as u64));
+        let mut skipped = loaded.skipped;
+        let mut done = 0;
         for image in &loaded.images {
             bar.set_message(file_name(&image.case.path));
-            self.translate(&model, image, to)?;
+            // One bad file must not cost the others.
+            match self.translate(&model, image, to) {
+                Ok(()) => done += 1,
+                Err(error) => {
+                    skipped.push(Skipped { path: image.case.path.clone(), reason: format!("{error:#}") });
+                }
+            }
             bar.inc(1);
         }
         bar.finish_and_clear();
-        report_skipped(&loaded.skipped);
-        println!("{} images in {}", loaded.images.len(), self.output.display());
-        Ok(ExitCode::SUCCESS)
+        report_skipped(&skipped);
+        println!("{done} images in {}", self.output.display());
+        Ok(Outcome { done, failed: failed(&skipped, &dataset.cases, &self.input) }.exit_code())
     }
 
     fn translate(&self, model: &Model, image: &Image, to: Domain) -> Result<()> {

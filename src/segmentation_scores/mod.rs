@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::imaging::LabelMap;
 use crate::objects::Region;
 use serde::Serialize;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 /// How masks are read and compared.
@@ -106,16 +106,35 @@ pub struct SegmentationScores {
     pub folds: Vec<FoldScores>,
     /// Each class over the folds, when there are several.
     pub across_folds: Vec<FoldSummary>,
+    /// Images that could not be compared, with the reasons.
+    pub failed: BTreeMap<String, String>,
+    /// Predictions that have no truth, and truths that have no prediction; they are not scored.
+    pub unpaired: [Vec<String>; 2],
 }
 
-/// Reads and compares all pairs. `on_image` is called after each image with its name.
+/// Reads and compares all pairs. `on_image` is called after each image with its name. An image that cannot be compared is
+/// told in [`SegmentationScores::failed`]; it is an error when that is so of all.
 pub fn score(pairs: &Pairs, options: &ScoreOptions, mut on_image: impl FnMut(&str)) -> Result<SegmentationScores> {
     let mut images = Vec::new();
+    let (mut failed, mut first_error) = (BTreeMap::new(), None);
     for pair in &pairs.images {
-        images.append(&mut score_image(pair, options)?);
+        match score_image(pair, options) {
+            Ok(mut scores) => images.append(&mut scores),
+            Err(error) => {
+                failed.insert(pairs::full_name(pair.fold.as_deref(), &pair.image), error.to_string());
+                first_error.get_or_insert(error);
+            }
+        }
         on_image(&pair.image);
     }
-    Ok(SegmentationScores::of(images, &pairs.classes, options.min_object))
+    match first_error.filter(|_| images.is_empty()) {
+        Some(error) => Err(error),
+        None => {
+            let scores = SegmentationScores::of(images, &pairs.classes, options.min_object);
+            let unpaired = [pairs.without_truth.clone(), pairs.without_prediction.clone()];
+            Ok(SegmentationScores { failed, unpaired, ..scores })
+        }
+    }
 }
 
 fn score_image(pair: &ImagePair, options: &ScoreOptions) -> Result<Vec<ImageScores>> {
@@ -181,7 +200,8 @@ impl SegmentationScores {
         let folds: Vec<FoldScores> =
             names.into_iter().map(|fold| FoldScores { fold: fold.clone(), classes: of_fold(Some(fold)) }).collect();
         let across_folds = if folds.len() > 1 { across(&folds, classes) } else { Vec::new() };
-        Self { min_object, classes: of_fold(None), folds, across_folds, images }
+        let (failed, unpaired) = (BTreeMap::new(), [Vec::new(), Vec::new()]);
+        Self { min_object, classes: of_fold(None), folds, across_folds, images, failed, unpaired }
     }
 }
 

@@ -95,7 +95,8 @@ pub fn find_pairs(predictions: &Path, truth: &Path, options: &ScoreOptions) -> R
     pairing.finish(sides, &names, true_masks.into_keys().collect())
 }
 
-fn full_name(fold: Option<&str>, image: &str) -> String {
+/// The name of an image, and before it that of the fold.
+pub(super) fn full_name(fold: Option<&str>, image: &str) -> String {
     fold.map_or(image.to_string(), |fold| format!("{fold}/{image}"))
 }
 
