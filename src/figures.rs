@@ -1,4 +1,5 @@
-//! Pictures of a run, as PNG files: the sample panel ([`panel()`]) and the curves over the epochs ([`curves()`]).
+//! Pictures as PNG files: the sample panel of a run ([`panel()`]), its curves over the epochs ([`curves()`]), and the
+//! contact sheet of a data set ([`contact_sheet()`]).
 //!
 //! Everything is drawn in memory with a font that is part of the program, so that a picture looks the same on every
 //! machine, also where no fonts are installed.
@@ -6,6 +7,7 @@
 mod axis;
 mod curves;
 mod panel;
+mod sheet;
 
 use std::path::Path;
 
@@ -17,6 +19,7 @@ use image::{ImageEncoder, Rgb, RgbImage};
 pub use axis::Scale;
 pub use curves::{Chart, Series, curves, draw_curves};
 pub use panel::{PanelGroup, PanelRow, panel};
+pub use sheet::{Thumbnail, contact_sheet};
 
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
@@ -91,6 +94,15 @@ fn text_picture(text: &str, size: u32, weight: Weight, ink: Rgb<u8>) -> RgbImage
 fn darken(light: u8, ink: u8, coverage: f32) -> u8 {
     let light = f32::from(light);
     (light + (f32::from(ink) - light) * coverage.clamp(0.0, 1.0)).round() as u8
+}
+
+/// The palette of Okabe and Ito (2008) without black, in the order in which two or three of them are told apart best.
+const CLASSES: [[u8; 3]; 7] =
+    [[86, 180, 233], [230, 159, 0], [0, 158, 115], [204, 121, 167], [240, 228, 66], [0, 114, 178], [213, 94, 0]];
+
+/// The red, green and blue of a class from 1 on; after seven they come again.
+pub(crate) fn class_colour(class: usize) -> [u8; 3] {
+    CLASSES[(class + CLASSES.len() - 1) % CLASSES.len()]
 }
 
 /// Puts a picture on the canvas; what lies outside is cut off.

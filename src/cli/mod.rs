@@ -1,5 +1,6 @@
 //! Commands: arguments to settings, library calls, progress on the terminal.
 
+mod check;
 mod demo;
 mod devices;
 mod evaluate;
@@ -37,6 +38,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look at data sets before anything is trained: what is wrong, and how far two are apart
+    Check(check::Args),
     /// Train a translator between two folders of images
     Train(train::Args),
     /// Translate images into the other look
@@ -172,6 +175,7 @@ impl FormatArg {
 /// Parses the command line and runs the command.
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
+        Command::Check(args) => args.run(),
         Command::Train(args) => args.run(),
         Command::Translate(args) => args.run(),
         Command::Evaluate(args) => args.run(),

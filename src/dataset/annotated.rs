@@ -35,6 +35,15 @@ impl AnnotatedDataset {
     pub fn masks_of(&self, case: &Case) -> Option<&MaskSource> {
         self.dataset.cases.iter().position(|known| known.path == case.path).map(|i| &self.masks[i])
     }
+
+    /// The images with masks by the names they have here, and those of the same folder that have none.
+    pub fn with_unlabelled(&self, all: Dataset) -> Dataset {
+        let known: BTreeSet<&PathBuf> = self.dataset.cases.iter().map(|case| &case.path).collect();
+        let mut dataset = self.dataset.clone();
+        dataset.cases.extend(all.cases.into_iter().filter(|case| !known.contains(&case.path)));
+        dataset.cases.sort_by(|a, b| a.path.cmp(&b.path));
+        dataset
+    }
 }
 
 /// Finds the images of a folder that have masks, and the classes.
