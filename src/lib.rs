@@ -3,6 +3,7 @@
 pub mod check;
 pub mod checkpoint;
 pub mod config;
+pub mod convert;
 pub mod dataset;
 pub mod demo;
 pub mod device;

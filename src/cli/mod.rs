@@ -1,6 +1,7 @@
 //! Commands: arguments to settings, library calls, progress on the terminal.
 
 mod check;
+mod convert;
 mod demo;
 mod devices;
 mod evaluate;
@@ -40,6 +41,8 @@ struct Cli {
 enum Command {
     /// Look at data sets before anything is trained: what is wrong, and how far two are apart
     Check(check::Args),
+    /// Write a data set anew as BIDS or as nnU-Net raw data
+    Convert(convert::Args),
     /// Train a translator between two folders of images
     Train(train::Args),
     /// Translate images into the other look
@@ -176,6 +179,7 @@ impl FormatArg {
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Check(args) => args.run(),
+        Command::Convert(args) => args.run(),
         Command::Train(args) => args.run(),
         Command::Translate(args) => args.run(),
         Command::Evaluate(args) => args.run(),

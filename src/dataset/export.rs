@@ -1,10 +1,12 @@
-//! Label maps written as data sets that others read: nnU-Net raw folders ([`RawFolder`]) and BIDS derivatives
-//! ([`Derivatives`]). Both folders are new, and complete or absent; what is checked of both is here.
+//! Images and label maps written as data sets that others read: nnU-Net raw folders ([`RawFolder`]), BIDS microscopy
+//! ([`BidsFolder`]) and BIDS derivatives ([`Derivatives`]). All folders are new, and complete or absent; what is checked of label maps is here.
 
+mod bids_folder;
 mod bids_names;
 mod derivatives;
 mod raw_folder;
 
+pub use bids_folder::BidsFolder;
 pub use derivatives::{Derivatives, GeneratedBy};
 pub use raw_folder::{RawFolder, raw_folder_name};
 

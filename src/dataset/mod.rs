@@ -17,7 +17,7 @@ mod pixel_size;
 mod split;
 
 pub use annotated::{AnnotatedDataset, discover_annotated, discover_annotated_as};
-pub use export::{Derivatives, GeneratedBy, RawFolder, Unjudged, raw_folder_name};
+pub use export::{BidsFolder, Derivatives, GeneratedBy, RawFolder, Unjudged, raw_folder_name};
 pub use format::{BIDS_SUFFIXES, Format};
 pub use labels::{Encoding, Labels, MaskFile, MaskSource, largest_value, read_labels, read_mask};
 pub use load::{Image, Loaded, load, load_case};

@@ -1,5 +1,6 @@
 //! The binary driven from outside, on phantoms.
 
+mod datasets;
 mod pseudo;
 mod report;
 mod segment;

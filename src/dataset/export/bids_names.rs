@@ -22,6 +22,20 @@ impl Place {
         self.folder.join(format!("{}{}{ending}", self.entities, self.suffix))
     }
 
+    /// The same place for an image of a modality, where its name tells none.
+    pub(super) fn with_suffix(self, suffix: &str) -> Option<Self> {
+        match (self.suffix.as_str(), suffix) {
+            ("", "") => None,
+            ("", suffix) => Some(Self { suffix: format!("_{suffix}"), ..self }),
+            _ => Some(self),
+        }
+    }
+
+    /// The entity of a kind, such as `sub-1` of `sub`.
+    pub(super) fn entity(&self, kind: &str) -> Option<&str> {
+        self.entities.split('_').find(|entity| entity.split_once('-').is_some_and(|(key, _)| key == kind))
+    }
+
     /// The map of confidence: `sub-1_sample-A_desc-confidence_SEM.png`, since the suffix comes last in BIDS.
     pub(super) fn confidence(&self) -> PathBuf {
         self.folder.join(format!("{}{CONFIDENCE}{}.png", self.entities, self.suffix))

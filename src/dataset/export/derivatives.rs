@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The version of BIDS whose rules are followed.
-const BIDS_VERSION: &str = "1.11.0";
+pub(super) const BIDS_VERSION: &str = "1.11.0";
 
 /// What validators are to pass over, as gitignore patterns: masks, and what belongs to images of unknown modality.
 const BIDSIGNORE: &str = "**/*_seg-*\n**/*_desc-confidence.*\n";
@@ -45,6 +45,7 @@ pub struct Derivatives {
     masks: Vec<Mask>,
     names: BidsNames,
     images: usize,
+    is_manual: bool,
 }
 
 /// A kind of mask: what its files' names end in, and the grey value of each label.
@@ -74,7 +75,26 @@ impl Derivatives {
             masks: masks_of(classes),
             names: BidsNames::default(),
             images: 0,
+            is_manual: false,
         })
+    }
+
+    /// The same of masks that a human drew, as their names and sidecars then say.
+    pub fn manual(mut self) -> Self {
+        self.is_manual = true;
+        for mask in &mut self.masks {
+            mask.ending = mask.ending.replace(".png", "-manual.png");
+        }
+        self
+    }
+
+    /// Copies a file that numbers each object of a class beside the masks of an image with a BIDS name.
+    pub fn copy_objects(&mut self, case: &Case, class: &str, file: &Path) -> Result<()> {
+        check_file_names(&[class.to_string()])?;
+        let extension = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let place = BidsNames::default().place(case);
+        let path = self.folder.temporary().join(place.file(&format!("_seg-{class}-instance.{extension}")));
+        write_atomically(&path, |path| fs::copy(file, path).map(drop).map_err(Error::io("write", path)))
     }
 
     /// Writes the masks of an image: for each class one of 0 and 255, and of axon and myelin also one of 0, 127 (myelin)
@@ -146,7 +166,11 @@ impl Derivatives {
             None => file_url(&canonical(image)?),
         };
         let name = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok([("Sources".into(), json!([uri])), ("SourceFile".into(), name.into()), ("Manual".into(), false.into())])
+        Ok([
+            ("Sources".into(), json!([uri])),
+            ("SourceFile".into(), name.into()),
+            ("Manual".into(), self.is_manual.into()),
+        ])
     }
 }
 

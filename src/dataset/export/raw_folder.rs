@@ -21,6 +21,8 @@ pub struct RawFolder {
     names: HashSet<String>,
     /// The lines of `subjects.tsv`.
     subjects: String,
+    /// Images with labels.
+    labelled: usize,
 }
 
 impl RawFolder {
@@ -45,10 +47,11 @@ impl RawFolder {
             unjudged,
             names: HashSet::new(),
             subjects: "file\tsubject\tpixel_size_um\n".to_string(),
+            labelled: 0,
         })
     }
 
-    /// Writes an image, at its `depth`, with its labels of the same size.
+    /// Writes an image, at its `depth`, with its labels of the same size, and returns the name it got.
     ///
     /// In `name` all but letters, digits, `_`, `-` and `.` becomes `-`, and a name that is taken gets a number. `subject`
     /// is who or what was imaged, which nnU-Net itself does not ask for; `pixel_size_um` is the side of a pixel in
@@ -61,18 +64,47 @@ impl RawFolder {
         depth: BitDepth,
         pixel_size_um: Option<f64>,
         labels: &LabelMap,
-    ) -> Result<()> {
+    ) -> Result<String> {
         check_sizes(name, labels, "image", image)?;
         check_labels(name, labels, self.classes.len(), self.unjudged)?;
         let name = self.free_name(name);
         let ignored = self.classes.len() as u8 + 1;
         let numbers = labels.classes().iter().map(|label| if *label == IGNORE { ignored } else { *label }).collect();
         let numbers = LabelMap::new(labels.height(), labels.width(), numbers);
-        let file = format!("imagesTr/{name}_0000.png");
-        write(&self.folder.temporary().join(&file), image, depth, None)?;
+        self.write_image("imagesTr", &name, subject, image, depth, pixel_size_um)?;
         write_labels(&self.folder.temporary().join(format!("labelsTr/{name}.png")), &numbers)?;
+        self.labelled += 1;
+        Ok(name)
+    }
+
+    /// Writes an image without labels into `imagesTs`, where nnU-Net keeps what is to be predicted.
+    pub fn add_unlabelled(
+        &mut self,
+        name: &str,
+        subject: &str,
+        image: &Plane,
+        depth: BitDepth,
+        pixel_size_um: Option<f64>,
+    ) -> Result<String> {
+        create_dir(&self.folder.temporary().join("imagesTs"))?;
+        let name = self.free_name(name);
+        self.write_image("imagesTs", &name, subject, image, depth, pixel_size_um)?;
+        Ok(name)
+    }
+
+    fn write_image(
+        &mut self,
+        part: &str,
+        name: &str,
+        subject: &str,
+        image: &Plane,
+        depth: BitDepth,
+        pixel_size_um: Option<f64>,
+    ) -> Result<()> {
+        let file = format!("{part}/{name}_0000.png");
+        write(&self.folder.temporary().join(&file), image, depth, None)?;
         let subject = subject.split_whitespace().collect::<Vec<_>>().join(" ");
-        let subject = if subject.is_empty() { &name } else { &subject };
+        let subject = if subject.is_empty() { name } else { &subject };
         let size = pixel_size_um.map_or("n/a".to_string(), |size| size.to_string());
         self.subjects += &format!("{file}\t{subject}\t{size}\n");
         Ok(())
@@ -80,9 +112,11 @@ impl RawFolder {
 
     /// Writes `subjects.tsv` and `dataset.json` and gives the folder its name.
     pub fn finish(self) -> Result<()> {
-        if self.names.is_empty() {
+        if self.labelled == 0 {
             let path = self.folder.path().display();
-            return Err(Error::Config(format!("cannot write raw data to {path}: there is no image; give some")));
+            return Err(Error::Config(format!(
+                "cannot write raw data to {path}: there is no image with labels; give some"
+            )));
         }
         let table = self.folder.temporary().join("subjects.tsv");
         write_atomically(&table, |path| fs::write(path, &self.subjects).map_err(Error::io("write", path)))?;
@@ -93,7 +127,7 @@ impl RawFolder {
         let description = json!({
             "channel_names": {"0": self.channel},
             "labels": labels,
-            "numTraining": self.names.len(),
+            "numTraining": self.labelled,
             "file_ending": ".png",
         });
         write_json(&self.folder.temporary().join("dataset.json"), &description)?;
@@ -230,7 +264,7 @@ mod tests {
         let error = raw.add("a", "a", &photograph(), BitDepth::Eight, None, &LabelMap::new(3, 2, vec![0; 6]));
         assert!(error.unwrap_err().to_string().contains("2 x 3 pixels and its image 3 x 2"));
         drop(raw);
-        assert!(create().finish().unwrap_err().to_string().contains("there is no image"));
+        assert!(create().finish().unwrap_err().to_string().contains("there is no image with labels"));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
