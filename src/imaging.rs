@@ -1,46 +1,133 @@
 //! Grey images: the [`Plane`] every other module works on, the [`LabelMap`] of a segmentation, and their files.
 //!
-//! Reads and writes 8- and 16-bit PNG and TIFF and resizes to another pixel size. A plane is always one channel in
-//! [0, 1], whatever the file held; pixel sizes are in micrometres. Normalisation of contrast is not done here.
+//! Reads the image files of a laboratory and writes PNG and TIFF, whole or in parts, and resizes to another pixel size.
+//! A plane is always one channel in [0, 1], whatever the file held: an [`Intensity`] rule says which stored numbers
+//! become 0 and 1. Pixel sizes are in micrometres. Normalisation of contrast is not done here.
 
+mod histogram;
+mod intensity;
+mod ranks;
 mod raster;
 mod read;
 mod resize;
 mod rows;
+mod samples;
+mod source;
+mod tiff_file;
 mod write;
 
-pub use raster::{Histogram, Raster, RasterPicture, Sample, Samples, ScaledRaster, Window};
-pub use read::read;
+pub use histogram::Histogram;
+pub use intensity::{Intensity, IntensityMap};
+pub use raster::{Raster, RasterPicture, ScaledRaster, Window};
+pub use read::{ReadOptions, has_image_extension, read, read_bytes, read_with};
 pub use resize::{rescale, resize, resize_window};
 pub use rows::RowWriter;
-pub use write::{write, write_labels};
+use samples::with_numbers;
+pub use samples::{Sample, Samples};
+pub use source::ImageSource;
+pub use write::{Format, write, write_as, write_labels};
 
-/// Bits of a stored pixel.
+/// The kind of number that a pixel is stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BitDepth {
     /// 8 bits: value 255 is white.
     Eight,
     /// 16 bits: value 65535 is white.
     Sixteen,
+    /// 32 bits without a sign.
+    Unsigned32,
+    /// 8 bits with a sign.
+    Signed8,
+    /// 16 bits with a sign.
+    Signed16,
+    /// 32 bits with a sign.
+    Signed32,
+    /// Floating point of 16 bits.
+    Float16,
+    /// Floating point of 32 bits.
+    Float32,
+    /// Floating point of 64 bits.
+    Float64,
 }
 
 impl BitDepth {
-    /// The stored value that stands for 1.
+    /// The stored value that stands for 1 where nothing is known of an image: the largest integer, 1 for floats.
     pub fn white(self) -> f32 {
+        self.largest() as f32
+    }
+
+    /// The same with all digits.
+    fn largest(self) -> f64 {
         match self {
-            Self::Eight => 255.0,
-            Self::Sixteen => 65535.0,
+            Self::Eight => u8::MAX.into(),
+            Self::Sixteen => u16::MAX.into(),
+            Self::Unsigned32 => u32::MAX.into(),
+            Self::Signed8 => i8::MAX.into(),
+            Self::Signed16 => i16::MAX.into(),
+            Self::Signed32 => i32::MAX.into(),
+            Self::Float16 | Self::Float32 | Self::Float64 => 1.0,
+        }
+    }
+
+    /// How many bytes a number takes in a file.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Eight | Self::Signed8 => 1,
+            Self::Sixteen | Self::Signed16 | Self::Float16 => 2,
+            Self::Unsigned32 | Self::Signed32 | Self::Float32 => 4,
+            Self::Float64 => 8,
+        }
+    }
+
+    /// The kind that holds its numbers in memory, all digits kept: 8 or 16 bits, or a float of 32 or 64.
+    pub fn held(self) -> Self {
+        match self {
+            Self::Eight => Self::Eight,
+            Self::Sixteen => Self::Sixteen,
+            Self::Signed8 | Self::Signed16 | Self::Float16 | Self::Float32 => Self::Float32,
+            Self::Unsigned32 | Self::Signed32 | Self::Float64 => Self::Float64,
         }
     }
 }
 
-/// The file formats that are read and written.
+/// The file formats that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
-    /// Portable Network Graphics; says nothing of the pixel size.
+    /// Portable Network Graphics; says nothing of the pixel size as a rule.
     Png,
-    /// Tagged Image File Format.
+    /// Tagged Image File Format, OME-TIFF and BigTIFF included.
     Tiff,
+    /// JPEG, whose compression alters the pixels.
+    Jpeg,
+    /// Windows bitmap.
+    Bmp,
+    /// NIfTI-1, of which one slice is read.
+    Nifti,
+    /// An array of NumPy.
+    Numpy,
+}
+
+impl Container {
+    /// The format in which the result for such an image is written: PNG for PNG, JPEG (which would alter it) and BMP
+    /// (which has 8 bits only), TIFF for all others, which may hold numbers that a PNG cannot.
+    pub fn written_as(self) -> Self {
+        match self {
+            Self::Png | Self::Jpeg | Self::Bmp => Self::Png,
+            Self::Tiff | Self::Nifti | Self::Numpy => Self::Tiff,
+        }
+    }
+
+    /// The usual end of file names.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Tiff => "tif",
+            Self::Jpeg => "jpg",
+            Self::Bmp => "bmp",
+            Self::Nifti => "nii.gz",
+            Self::Numpy => "npy",
+        }
+    }
 }
 
 /// An image file as it was read.
@@ -48,14 +135,23 @@ pub enum Container {
 pub struct Picture {
     /// The pixels as grey values.
     pub plane: Plane,
-    /// Bits per pixel of the file; write the result with the same.
+    /// The numbers of the file; write the result with the same.
     pub depth: BitDepth,
+    /// Which stored numbers became 0 and 1; write the result with the same.
+    pub intensity: IntensityMap,
     /// Format of the file's content, whatever its name says.
     pub container: Container,
     /// Side of a pixel in micrometres, when the file says so.
     pub pixel_size_um: Option<f64>,
     /// What the user should know about the conversion ("colour image converted to grey").
     pub note: Option<String>,
+}
+
+impl Picture {
+    /// How the result for this image is stored.
+    pub fn format(&self) -> Format {
+        Format { depth: self.depth, intensity: self.intensity, pixel_size_um: self.pixel_size_um }
+    }
 }
 
 /// Whether the plane shows nothing: all values lie within half a step of an 8-bit image.

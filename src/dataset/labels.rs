@@ -202,7 +202,7 @@ struct Stored {
 
 impl Stored {
     fn read(path: &Path) -> Result<Self> {
-        let picture = Raster::read(path)?;
+        let picture = Raster::read_labels(path, None)?;
         if picture.note.is_some_and(|note| note.contains("colour image")) {
             let reason = "it is a mask in colours, which stand for no class; save it as grey values";
             return Err(Error::image(path, reason));
@@ -226,6 +226,7 @@ impl Stored {
         match self.raster.samples() {
             Samples::Eight(samples) => Box::new(samples.iter().map(move |value| class(u16::from(*value)))),
             Samples::Sixteen(samples) => Box::new(samples.iter().map(move |value| class(*value))),
+            Samples::Float(_) | Samples::Double(_) => unreachable!("labels are read as 8 or 16 bits"),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::pixel_size::{Remarks, choose};
 use super::{Case, Dataset, SizeSource, Skipped};
 use crate::error::{Error, Result};
-use crate::imaging::{self, BitDepth, Container, Picture, Plane, is_blank, looks_like_mask};
+use crate::imaging::{self, BitDepth, Container, IntensityMap, Picture, Plane, is_blank, looks_like_mask};
 use std::path::Path;
 
 /// A case with its pixels.
@@ -15,6 +15,8 @@ pub struct Image {
     pub plane: Plane,
     /// Bits per pixel of the file.
     pub depth: BitDepth,
+    /// Which stored numbers became 0 and 1.
+    pub intensity: IntensityMap,
     /// Format of the file.
     pub container: Container,
 }
@@ -91,7 +93,8 @@ fn to_image(case: &Case, picture: Picture, given_um: Option<f64>, remarks: &mut 
     differing.into_iter().for_each(|sentence| remarks.add(&case.name, sentence));
     let (pixel_size_source, pixel_size_um) = chosen.unzip();
     let case = Case { pixel_size_um, pixel_size_source, ..case.clone() };
-    Image { case, plane: picture.plane, depth: picture.depth, container: picture.container }
+    let Picture { plane, depth, intensity, container, .. } = picture;
+    Image { case, plane, depth, intensity, container }
 }
 
 fn none_usable(dataset: &Dataset, skipped: &[Skipped]) -> Error {
@@ -128,7 +131,7 @@ mod tests {
             ("good", BitDepth::Sixteen, Container::Png)
         );
         let reasons: Vec<&str> = loaded.skipped.iter().map(|skipped| skipped.reason.as_str()).collect();
-        assert!(reasons[0].contains("blank") && reasons[1].contains("mask") && reasons[2].contains("neither"));
+        assert!(reasons[0].contains("blank") && reasons[1].contains("mask") && reasons[2].contains("it is no PNG"));
         assert!(loaded.notes.is_empty());
     }
 

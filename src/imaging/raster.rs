@@ -1,104 +1,22 @@
-//! Grey images held as they are stored, for images whose [`Plane`] would not fit: one or two bytes for each pixel
-//! instead of four.
+//! Grey images held as they are stored, for images whose [`Plane`] would not fit: one or two bytes for each pixel of an
+//! 8- or 16-bit image instead of four.
 //!
 //! Grey keeps its stored values. The luma of a colour image falls between stored values, so a colour image is held in
 //! 16 bits whatever its depth; its planes are within 1 / 131070 of those of [`read`](super::read()). Resizing gives
 //! the rows that are asked for and touches no others.
 
-use super::read::{Decoded, Grey, decode};
+use super::read::{Decoded, decode_file};
 use super::resize::resize_window;
-use super::{BitDepth, Container, Plane};
-use crate::error::Result;
-use std::borrow::Cow;
+use super::{
+    BitDepth, Container, Histogram, Intensity, IntensityMap, Plane, ReadOptions, Sample, Samples, with_numbers,
+};
+use crate::error::{Error, Result};
 use std::convert::Infallible;
 use std::ops::Range;
 use std::path::Path;
-use tiff::tags::ByteOrder;
 
 /// The most pixels of a raster: 23 170 x 23 170, one gibibyte at 16 bits.
-const MAX_PIXELS: u64 = 1 << 29;
-
-/// A number as images store it, `u8` or `u16`.
-pub trait Sample: Copy + Default + PartialEq + Into<f32> + Into<u16> + 'static {
-    /// Bits of the number.
-    const DEPTH: BitDepth;
-
-    /// The numbers as the samples of a raster.
-    fn into_samples(numbers: Vec<Self>) -> Samples;
-
-    /// Numbers from the bytes of a file.
-    fn from_bytes(bytes: &[u8], order: ByteOrder) -> Cow<'_, [Self]>;
-
-    /// The bytes of numbers for a file.
-    fn to_bytes(numbers: &[Self], order: ByteOrder) -> Cow<'_, [u8]>;
-}
-
-impl Sample for u8 {
-    const DEPTH: BitDepth = BitDepth::Eight;
-
-    fn into_samples(numbers: Vec<Self>) -> Samples {
-        Samples::Eight(numbers)
-    }
-
-    fn from_bytes(bytes: &[u8], _: ByteOrder) -> Cow<'_, [Self]> {
-        Cow::Borrowed(bytes)
-    }
-
-    fn to_bytes(numbers: &[Self], _: ByteOrder) -> Cow<'_, [u8]> {
-        Cow::Borrowed(numbers)
-    }
-}
-
-impl Sample for u16 {
-    const DEPTH: BitDepth = BitDepth::Sixteen;
-
-    fn into_samples(numbers: Vec<Self>) -> Samples {
-        Samples::Sixteen(numbers)
-    }
-
-    fn from_bytes(bytes: &[u8], order: ByteOrder) -> Cow<'_, [Self]> {
-        let number = match order {
-            ByteOrder::LittleEndian => Self::from_le_bytes,
-            ByteOrder::BigEndian => Self::from_be_bytes,
-        };
-        bytes.as_chunks().0.iter().map(|pair| number(*pair)).collect()
-    }
-
-    fn to_bytes(numbers: &[Self], order: ByteOrder) -> Cow<'_, [u8]> {
-        let bytes = match order {
-            ByteOrder::LittleEndian => Self::to_le_bytes,
-            ByteOrder::BigEndian => Self::to_be_bytes,
-        };
-        numbers.iter().flat_map(|number| bytes(*number)).collect()
-    }
-}
-
-/// The stored numbers of an image, row by row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Samples {
-    /// 8 bits each.
-    Eight(Vec<u8>),
-    /// 16 bits each.
-    Sixteen(Vec<u16>),
-}
-
-impl Samples {
-    /// Bits of each number.
-    pub fn depth(&self) -> BitDepth {
-        match self {
-            Self::Eight(_) => BitDepth::Eight,
-            Self::Sixteen(_) => BitDepth::Sixteen,
-        }
-    }
-
-    /// How many numbers there are.
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Eight(samples) => samples.len(),
-            Self::Sixteen(samples) => samples.len(),
-        }
-    }
-}
+pub(super) const MAX_PIXELS: u64 = 1 << 29;
 
 /// A rectangle of pixels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,11 +40,13 @@ impl Window {
 }
 
 /// A grey image of `height` x `width` stored values.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Raster {
     height: usize,
     width: usize,
     samples: Samples,
+    /// The stored values that planes hold as 0 and 1.
+    range: IntensityMap,
 }
 
 /// An image file as it was read into a raster; see [`Picture`](super::Picture).
@@ -134,8 +54,10 @@ pub struct Raster {
 pub struct RasterPicture {
     /// The pixels. Those of an 8-bit colour image are held in 16 bits.
     pub raster: Raster,
-    /// Bits per pixel of the file; write the result with the same.
+    /// The numbers of the file; write the result with the same.
     pub depth: BitDepth,
+    /// Which numbers of the file the raster's planes hold as 0 and 1.
+    pub intensity: IntensityMap,
     /// Format of the file's content, whatever its name says.
     pub container: Container,
     /// Side of a pixel in micrometres, when the file says so.
@@ -145,28 +67,80 @@ pub struct RasterPicture {
 }
 
 impl Raster {
-    /// A raster from its stored values, row by row.
+    /// A raster from its stored values, row by row. Planes hold the full range of `u8` and `u16` as [0, 1], of floats
+    /// what lies between the least and the largest.
     ///
     /// # Panics
     /// When the number of values is not `height * width`.
     pub fn new<T: Sample>(height: usize, width: usize, samples: Vec<T>) -> Self {
+        Self::of_samples(height, width, T::into_samples(samples))
+    }
+
+    fn of_samples(height: usize, width: usize, samples: Samples) -> Self {
         assert_eq!(samples.len(), height * width, "a {height} x {width} raster needs height * width samples");
-        Self { height, width, samples: T::into_samples(samples) }
+        let range = Intensity::Full.fit_samples(samples.depth(), &samples).map;
+        Self { height, width, samples, range }
     }
 
     /// Reads an image as [`read`](super::read()) does, up to twice the pixels.
     ///
-    /// Grey takes its own size in memory while it is read, colour up to 3 bytes a pixel; a TIFF of several channels
-    /// also the size of its largest strip or tile, and an interlaced PNG that of the whole image once more.
+    /// Grey takes its own size in memory while it is read, colour up to 6 bytes a pixel; an interlaced PNG takes that of
+    /// the whole image once more.
     pub fn read(path: &Path) -> Result<RasterPicture> {
-        let Decoded { height, width, grey, depth, container, pixel_size_um, notes } = decode::<u16>(path, MAX_PIXELS)?;
-        let samples = match grey {
-            Grey::Stored(samples) => samples,
-            Grey::Colour(luma) => Samples::Sixteen(luma),
+        Self::read_with(path, None)
+    }
+
+    /// The same for a page or slice, counted from 1, of a file with several.
+    pub fn read_with(path: &Path, page: Option<usize>) -> Result<RasterPicture> {
+        let options = ReadOptions { page, intensity: Intensity::Full };
+        let decoded = decode_file(path, &options, MAX_PIXELS)?;
+        let (depth, container, pixel_size_um) = (decoded.depth, decoded.container, decoded.pixel_size_um);
+        let fitted = decoded.fit(Intensity::Full);
+        let note = decoded.note(Intensity::Full, &fitted);
+        let Decoded { height, width, samples, is_colour, .. } = decoded;
+        let full = IntensityMap::full(depth);
+        let held = match (depth, samples) {
+            (BitDepth::Eight | BitDepth::Sixteen, Samples::Float(luma)) if is_colour => {
+                let white = f64::from(u16::MAX);
+                Samples::Sixteen(luma.iter().map(|v| (f64::from(*v) / full.high * white).round() as u16).collect())
+            }
+            (_, samples) => samples,
         };
-        let raster = Self { height, width, samples };
-        let note = (!notes.is_empty()).then(|| notes.join("; "));
-        Ok(RasterPicture { raster, depth, container, pixel_size_um, note })
+        let raster = Self::of_samples(height, width, held);
+        Ok(RasterPicture { raster, depth, intensity: fitted.map, container, pixel_size_um, note })
+    }
+
+    /// Reads an image of labels, whose stored values are numbers of classes or objects: whole, and from 0 to 65535. The
+    /// raster holds 8 or 16 bits, whatever kind of number the file has.
+    pub fn read_labels(path: &Path, page: Option<usize>) -> Result<RasterPicture> {
+        let picture = Self::read_with(path, page)?;
+        let raster = picture.raster.into_whole_numbers().ok_or_else(|| {
+            Error::image(
+                path,
+                "it holds fractions, negative numbers or numbers above 65535, which are no labels; give the image of \
+                 labels, with one whole number for each class or object",
+            )
+        })?;
+        Ok(RasterPicture { raster, ..picture })
+    }
+
+    /// The same image in 8 or 16 bits; nothing when some value is no whole number that they hold.
+    fn into_whole_numbers(self) -> Option<Self> {
+        fn whole<T: Sample>(values: &[T]) -> Option<Vec<u16>> {
+            let number =
+                |value: f64| (value.fract() == 0.0 && (0.0..=65_535.0).contains(&value)).then_some(value as u16);
+            values.iter().map(|value| number((*value).into())).collect()
+        }
+        let numbers = match &self.samples {
+            Samples::Eight(_) | Samples::Sixteen(_) => return Some(self),
+            Samples::Float(values) => whole(values)?,
+            Samples::Double(values) => whole(values)?,
+        };
+        let bytes: Option<Vec<u8>> = numbers.iter().map(|number| u8::try_from(*number).ok()).collect();
+        Some(match bytes {
+            Some(bytes) => Self::new(self.height, self.width, bytes),
+            None => Self::new(self.height, self.width, numbers),
+        })
     }
 
     /// Number of rows.
@@ -199,38 +173,48 @@ impl Raster {
     /// # Panics
     /// When the window reaches beyond the image.
     pub fn plane(&self, window: &Window) -> Plane {
-        let white = self.depth().white();
         let mut pixels = Vec::with_capacity(window.height() * window.width());
-        match &self.samples {
-            Samples::Eight(s) => {
-                self.rows(s, window).for_each(|row| pixels.extend(row.iter().map(|v| f32::from(*v) / white)));
-            }
-            Samples::Sixteen(s) => {
-                self.rows(s, window).for_each(|row| pixels.extend(row.iter().map(|v| f32::from(*v) / white)));
-            }
-        }
+        with_numbers!(&self.samples, numbers => {
+            self.rows(numbers, window).for_each(|row| pixels.extend(row.iter().map(|v| self.range.to_unit(*v))));
+        });
         Plane::new(window.height(), window.width(), pixels)
     }
 
     /// How often each stored value occurs in a window.
     ///
     /// # Panics
-    /// When the window reaches beyond the image.
+    /// When the window reaches beyond the image, or the image does not hold 8 or 16 bits.
     pub fn histogram(&self, window: &Window) -> Histogram {
         let mut histogram = Histogram::default();
         match &self.samples {
             Samples::Eight(s) => self.rows(s, window).for_each(|row| histogram.add(row)),
             Samples::Sixteen(s) => self.rows(s, window).for_each(|row| histogram.add(row)),
+            Samples::Float(_) | Samples::Double(_) => panic!("values of {:?} cannot be counted", self.depth()),
         }
         histogram
     }
 
+    /// The stored values of a window, row by row.
+    ///
+    /// # Panics
+    /// When the window reaches beyond the image.
+    pub fn values(&self, window: &Window) -> Vec<f64> {
+        let mut values = Vec::with_capacity(window.height() * window.width());
+        with_numbers!(&self.samples, numbers => {
+            self.rows(numbers, window).for_each(|row| values.extend(row.iter().map(|v| Into::<f64>::into(*v))));
+        });
+        values
+    }
+
+    /// Whether the stored value at row `y`, column `x` is 0.
+    pub fn is_zero(&self, y: usize, x: usize) -> bool {
+        let place = y * self.width + x;
+        with_numbers!(&self.samples, numbers => Into::<f64>::into(numbers[place]) == 0.0)
+    }
+
     /// The smallest window that holds every pixel that is not 0; nothing when all are.
     pub fn bounding_box(&self) -> Option<Window> {
-        match &self.samples {
-            Samples::Eight(samples) => self.bounding_box_of(samples),
-            Samples::Sixteen(samples) => self.bounding_box_of(samples),
-        }
+        with_numbers!(&self.samples, numbers => self.bounding_box_of(numbers))
     }
 
     fn bounding_box_of<T: Sample>(&self, samples: &[T]) -> Option<Window> {
@@ -252,83 +236,6 @@ impl Raster {
         assert!(inside, "{window:?} reaches beyond an image of {} x {}", self.height, self.width);
         let width = self.width;
         window.rows.clone().map(move |y| &samples[y * width..][window.columns.clone()])
-    }
-}
-
-/// How often each stored value occurs; all that follows from it is exact, in units of the stored values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Histogram {
-    counts: Vec<u64>,
-}
-
-impl Default for Histogram {
-    /// The histogram of no values.
-    fn default() -> Self {
-        Self { counts: vec![0; 1 << u16::BITS] }
-    }
-}
-
-impl Histogram {
-    /// Counts further values.
-    pub fn add<T: Sample>(&mut self, values: &[T]) {
-        values.iter().for_each(|value| self.counts[usize::from(Into::<u16>::into(*value))] += 1);
-    }
-
-    /// How many values were counted.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// Each value that occurs with how often, from the least on.
-    pub fn occurring(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
-        self.counts.iter().enumerate().filter(|(_, count)| **count > 0).map(|(value, count)| (value as u16, *count))
-    }
-
-    /// The least and the largest value; nothing when there are none.
-    pub fn range(&self) -> Option<(u16, u16)> {
-        let occurs = |count: &u64| *count > 0;
-        let (least, largest) = (self.counts.iter().position(occurs)?, self.counts.iter().rposition(occurs)?);
-        Some((least as u16, largest as u16))
-    }
-
-    /// The mean; not a number when there are no values.
-    pub fn mean(&self) -> f64 {
-        self.moment(1) as f64 / self.count() as f64
-    }
-
-    /// The standard deviation of the values themselves (divided by their number, not one less).
-    pub fn standard_deviation(&self) -> f64 {
-        let (count, sum) = (u128::from(self.count()), self.moment(1));
-        ((count * self.moment(2) - sum * sum) as f64).sqrt() / count as f64
-    }
-
-    /// The value that `percent` % of the values lie below, between neighbours by a straight line: order statistic
-    /// number `percent / 100 (n - 1)`, counted from 0, as NumPy has it.
-    ///
-    /// # Panics
-    /// When there are no values, or `percent` is not in [0, 100].
-    pub fn percentile(&self, percent: f64) -> f64 {
-        assert!((0.0..=100.0).contains(&percent), "{percent} is no percentage");
-        let count = self.count();
-        assert!(count > 0, "no values have no percentiles");
-        let place = percent / 100.0 * (count - 1) as f64;
-        let (lower, upper) = (self.ranked(place.floor() as u64), self.ranked(place.ceil() as u64));
-        lower + (upper - lower) * place.fract()
-    }
-
-    /// The sum of the values to a power; whole numbers, so no digit is lost.
-    fn moment(&self, power: u32) -> u128 {
-        self.counts.iter().enumerate().map(|(value, count)| (value as u128).pow(power) * u128::from(*count)).sum()
-    }
-
-    /// The value at a place, counted from 0, of all values in order.
-    fn ranked(&self, place: u64) -> f64 {
-        let mut before = 0;
-        let reaches = |count: &u64| {
-            before += count;
-            before > place
-        };
-        self.counts.iter().position(reaches).expect("the place is less than the count") as f64
     }
 }
 

@@ -1,48 +1,82 @@
-//! PNG and TIFF files to planes: grey, grey with alpha, colour and palette, 8 or 16 bits.
+//! Image files to grey values: PNG, TIFF, JPEG, BMP, NIfTI and NumPy arrays; grey, grey with alpha, colour and palette.
 //!
 //! The content decides the format, not the name. Colour becomes grey by the luma of Rec. 709 on the stored values;
-//! alpha is ignored. What a TIFF file says of the pixel size is understood in `pixel_size`.
+//! alpha is ignored. Of a file with several images one must be chosen. Nothing is believed of a header before it is
+//! checked: what it claims costs no memory.
 
+mod chunked;
 mod grey;
-mod pixel_size;
+mod nifti;
+mod numpy;
+mod photograph;
 mod png_image;
-mod tiff_image;
+mod refusal;
 
-use super::raster::Samples;
-use super::{BitDepth, Container, Picture, Plane};
+use super::intensity::Fitted;
+use super::{BitDepth, Container, Intensity, Picture, Plane, Samples, with_numbers};
 use crate::error::{Error, Result};
-pub(super) use grey::{Grey, Luma};
-use std::fmt::Display;
+pub(super) use chunked::{Chunked, open_chunked};
+pub(super) use grey::{Channels, GreyImage, to_grey};
+pub(super) use refusal::{Reason, Refusal, guarded};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-/// The longest side that is read.
-const MAX_SIDE: u32 = 65_535;
-
-/// The most pixels that are read: 16 384 x 16 384, one gibibyte as a plane.
+/// The most pixels that are read into a plane: 16 384 x 16 384, one gibibyte.
 const MAX_PIXELS: u64 = 1 << 28;
 
-/// Reads an image. Stored values become value / 255 or value / 65535.
-///
-/// Of a TIFF with several pages the first is read, and the note says how many were not.
-pub fn read(path: &Path) -> Result<Picture> {
-    let Decoded { height, width, grey, depth, container, pixel_size_um, notes } = decode::<f32>(path, MAX_PIXELS)?;
-    let white = depth.white();
-    let pixels = match grey {
-        Grey::Stored(Samples::Eight(samples)) => samples.iter().map(|value| f32::from(*value) / white).collect(),
-        Grey::Stored(Samples::Sixteen(samples)) => samples.iter().map(|value| f32::from(*value) / white).collect(),
-        Grey::Colour(luma) => luma.into_iter().map(|value| value / white).collect(),
-    };
-    let note = (!notes.is_empty()).then(|| notes.join("; "));
-    Ok(Picture { plane: Plane::new(height, width, pixels), depth, container, pixel_size_um, note })
+/// The ends of names of files that may be images.
+const EXTENSIONS: [&str; 10] = ["png", "tif", "tiff", "btf", "tf8", "jpg", "jpeg", "bmp", "nii", "npy"];
+
+/// Whether a file is called like an image that is read.
+pub fn has_image_extension(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = name.strip_suffix(".gz").filter(|name| name.ends_with(".nii")).unwrap_or(&name);
+    name.rsplit_once('.').is_some_and(|(stem, extension)| !stem.is_empty() && EXTENSIONS.contains(&extension))
 }
 
+/// How an image is read.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ReadOptions {
+    /// The page of a TIFF or the slice of a volume, counted from 1; needed only where there are several.
+    pub page: Option<usize>,
+    /// Which stored numbers become 0 and 1.
+    pub intensity: Intensity,
+}
+
+/// Reads an image over the full range of its numbers: stored values become value / 255 or value / 65535.
+pub fn read(path: &Path) -> Result<Picture> {
+    read_with(path, &ReadOptions { page: None, intensity: Intensity::Full })
+}
+
+/// Reads an image as the options have it.
+pub fn read_with(path: &Path, options: &ReadOptions) -> Result<Picture> {
+    Ok(decode_file(path, options, MAX_PIXELS)?.into_picture(options.intensity))
+}
+
+/// Reads an image that is in memory; `name` is what messages call it.
+pub fn read_bytes(name: &Path, bytes: Vec<u8>, options: &ReadOptions) -> Result<Picture> {
+    let decoded = decode(Box::new(std::io::Cursor::new(bytes)), options, MAX_PIXELS);
+    Ok(decoded.map_err(|refusal| refusal.of(name))?.into_picture(options.intensity))
+}
+
+/// What files are read from.
+pub(super) trait ReadSeek: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
+/// A file, or bytes in memory.
+pub(super) type Input = Box<dyn ReadSeek>;
+
 /// A decoded file: `height * width` grey values, and what [`Picture`] says of the file.
-pub(super) struct Decoded<C> {
+#[derive(Debug)]
+pub(super) struct Decoded {
     pub(super) height: usize,
     pub(super) width: usize,
-    pub(super) grey: Grey<C>,
+    /// In units of the stored values.
+    pub(super) samples: Samples,
+    /// Whether some pixel had a colour, whose luma the samples are.
+    pub(super) is_colour: bool,
     pub(super) depth: BitDepth,
     pub(super) container: Container,
     pub(super) pixel_size_um: Option<f64>,
@@ -50,82 +84,115 @@ pub(super) struct Decoded<C> {
 }
 
 /// Below this no 16-bit image is expected to stay; cameras of 10, 12 and 14 bits do, and look almost black.
-const DIM: f32 = 16384.0;
+const DIM: f64 = 16384.0;
 
-/// Decodes an image of up to `most_pixels`, the luma of a colour image as `C`.
-pub(super) fn decode<C: Luma>(path: &Path, most_pixels: u64) -> Result<Decoded<C>> {
-    let mut reader = open(path)?;
-    let mut start = Vec::new();
-    reader.by_ref().take(16).read_to_end(&mut start).map_err(Error::io("read", path))?;
-    reader.rewind().map_err(Error::io("read", path))?;
-    let mut decoded: Decoded<C> = match recognise(&start) {
-        Ok(Container::Png) => png_image::read(path, reader, most_pixels)?,
-        Ok(Container::Tiff) => tiff_image::read(path, most_pixels)?,
-        Err(reason) => return Err(Error::image(path, reason)),
-    };
-    let is_dim = match &decoded.grey {
-        Grey::Stored(Samples::Eight(_)) => false,
-        Grey::Stored(Samples::Sixteen(samples)) => samples.iter().all(|value| f32::from(*value) < DIM),
-        Grey::Colour(luma) => {
-            decoded.notes.push("colour image converted to grey".to_string());
-            decoded.depth == BitDepth::Sixteen && luma.iter().all(|value| (*value).into() < DIM)
-        }
-    };
-    if is_dim {
-        decoded.notes.push("16-bit image that uses less than a quarter of its range, so it is dark".to_string());
+impl Decoded {
+    /// The map of the rule.
+    pub(super) fn fit(&self, intensity: Intensity) -> Fitted {
+        intensity.fit_samples(self.depth, &self.samples)
     }
-    Ok(decoded)
+
+    /// What the user should know.
+    pub(super) fn note(&self, intensity: Intensity, fitted: &Fitted) -> Option<String> {
+        let mut notes = self.notes.clone();
+        notes.extend(remarks(self.container, self.is_colour, fitted.invalid));
+        let is_dim = || with_numbers!(&self.samples, numbers => numbers.iter().all(|v| Into::<f64>::into(*v) < DIM));
+        if intensity == Intensity::Full && self.depth == BitDepth::Sixteen && is_dim() {
+            notes.push("16-bit image that uses less than a quarter of its range, so it is dark".to_string());
+        }
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
+    fn into_picture(self, intensity: Intensity) -> Picture {
+        let fitted = self.fit(intensity);
+        let note = self.note(intensity, &fitted);
+        let map = fitted.map;
+        let pixels = with_numbers!(&self.samples, numbers => numbers.iter().map(|value| map.to_unit(*value)).collect());
+        Picture {
+            plane: Plane::new(self.height, self.width, pixels),
+            depth: self.depth,
+            intensity: map,
+            container: self.container,
+            pixel_size_um: self.pixel_size_um,
+            note,
+        }
+    }
 }
 
-fn open(path: &Path) -> Result<BufReader<File>> {
-    File::open(path).map(BufReader::new).map_err(Error::io("read", path))
+/// What the user should know of the kind of an image.
+pub(super) fn remarks(container: Container, is_colour: bool, invalid: u64) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if container == Container::Jpeg {
+        remarks.push("JPEG alters the pixels; use the original, if there is one".to_string());
+    }
+    if is_colour {
+        remarks.push("colour image converted to grey".to_string());
+    }
+    if invalid > 0 {
+        let are = if invalid == 1 { "pixel is" } else { "pixels are" };
+        remarks.push(format!("{invalid} {are} infinite or not a number, and taken for the end of the range, or black"));
+    }
+    remarks
 }
 
-/// The format by the first bytes of a file, or why it is none.
-fn recognise(start: &[u8]) -> std::result::Result<Container, &'static str> {
-    match start {
-        [] => Err("the file is empty; copy it again from its source"),
+/// Decodes an image of up to `most_pixels`.
+pub(super) fn decode_file(path: &Path, options: &ReadOptions, most_pixels: u64) -> Result<Decoded> {
+    decode(open(path)?, options, most_pixels).map_err(|refusal| refusal.of(path))
+}
+
+pub(super) fn open(path: &Path) -> Result<Input> {
+    Ok(Box::new(BufReader::new(File::open(path).map_err(Error::io("read", path))?)))
+}
+
+fn decode(mut input: Input, options: &ReadOptions, most_pixels: u64) -> Reason<Decoded> {
+    match recognise(&mut input)? {
+        Container::Png => png_image::read(input, most_pixels),
+        container @ (Container::Jpeg | Container::Bmp) => photograph::read(input, container, most_pixels),
+        container @ (Container::Tiff | Container::Nifti | Container::Numpy) => {
+            open_chunked(input, container, options.page)?.decode_all(most_pixels)
+        }
+    }
+}
+
+/// The format by the first bytes of a file.
+pub(super) fn recognise(input: &mut Input) -> Reason<Container> {
+    let mut start = Vec::new();
+    input.rewind()?;
+    input.by_ref().take(nifti::HEADER_BYTES).read_to_end(&mut start)?;
+    input.rewind()?;
+    match start.as_slice() {
+        [] => Err(Refusal::Sentence("the file is empty; copy it again from its source".into())),
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Ok(Container::Png),
         // Versions 42 and 43 (BigTIFF), in both byte orders.
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(Container::Tiff),
-        [0xff, 0xd8, ..] => {
-            Err("it is a JPEG, whose compression alters the pixels; export the original as PNG or TIFF")
-        }
-        _ => {
-            Err("it is neither a PNG nor a TIFF file, or its beginning is damaged; export the original as PNG or TIFF")
-        }
+        [0xff, 0xd8, 0xff, ..] => Ok(Container::Jpeg),
+        [b'B', b'M', ..] => Ok(Container::Bmp),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Ok(Container::Numpy),
+        // Of compressed files only NIfTI is read.
+        [0x1f, 0x8b, ..] => Ok(Container::Nifti),
+        start if nifti::is_header(start) => Ok(Container::Nifti),
+        _ => Err(Refusal::Sentence(
+            "it is no PNG, TIFF, JPEG, BMP, NIfTI or NumPy file, or its beginning is damaged; export the original as \
+             PNG or TIFF"
+                .into(),
+        )),
     }
 }
 
 /// Refuses before anything is allocated: a damaged header can claim any size.
-fn check_size(path: &Path, (width, height): (u32, u32), most_pixels: u64) -> Result<()> {
+pub(super) fn check_size(width: u64, height: u64, most_pixels: u64) -> Reason<()> {
     if width == 0 || height == 0 {
-        return Err(Error::image(path, "it has no pixels; export it again"));
+        return Err(Refusal::Sentence("it has no pixels; export it again".into()));
     }
-    if width > MAX_SIDE || height > MAX_SIDE || u64::from(width) * u64::from(height) > most_pixels {
+    if width.checked_mul(height).is_none_or(|pixels| pixels > most_pixels) {
         let side = most_pixels.isqrt();
-        return Err(Error::image(
-            path,
-            format!(
-                "it says it has {width} x {height} pixels; images of up to {MAX_SIDE} pixels a side and {most_pixels} \
-                 pixels in all ({side} x {side}) are read. Cut it into parts, or export it again if the size is wrong"
-            ),
-        ));
+        return Err(Refusal::Sentence(format!(
+            "it says it has {width} x {height} pixels; images of up to {most_pixels} pixels ({side} x {side}) are read \
+             as a whole. Save it as a tiled TIFF, which is read in parts, cut it into parts, or export it again if the \
+             size is wrong"
+        )));
     }
     Ok(())
-}
-
-fn too_large(path: &Path) -> Error {
-    Error::image(path, "decoding it needs too much memory; cut it into parts")
-}
-
-fn unread(path: &Path, what: &dyn Display) -> Error {
-    let reason = format!("it is stored in a way that is not read ({what}); convert it to an 8- or 16-bit grey image");
-    Error::image(path, reason)
-}
-
-fn damaged(path: &Path, why: &dyn Display) -> Error {
-    Error::image(path, format!("it is cut short or damaged ({why}); copy it again from its source"))
 }
 
 #[cfg(test)]

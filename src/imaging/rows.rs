@@ -1,7 +1,9 @@
 //! Grey PNG and TIFF files written row by row, so that an image is never held as a whole, each file complete or not
 //! there at all.
 
-use super::write::{container_of, pixels_per_cm};
+use super::samples::{ByteOrder, to_bytes};
+use super::tiff_file::{Layout, TiffWriter, can_be_stored};
+use super::write::{container_of, ome_name};
 use super::{BitDepth, Container, Sample};
 use crate::error::{Error, Result};
 use crate::files::PendingFile;
@@ -9,14 +11,11 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use std::fs::File;
 use std::io::{self, Write};
-use std::mem::ManuallyDrop;
 use std::path::Path;
-use tiff::encoder::{Rational, TiffEncoder, TiffKind, TiffKindBig, TiffKindStandard};
-use tiff::tags::{ByteOrder, CompressionMethod, PhotometricInterpretation, ResolutionUnit, Tag};
-use tiff::{TiffError, TiffResult};
 
-/// A grey image file that is written from its first row to its last: PNG (`.png`) or TIFF (`.tif`, `.tiff`), compressed
-/// without loss. Until [`finish`](Self::finish) it has a temporary name, and it is removed when dropped before.
+/// A grey image file that is written from its first row to its last: PNG (`.png`) or TIFF (`.tif`, `.tiff`; OME-TIFF
+/// where the name ends in `.ome.tif` or `.ome.tiff`), compressed without loss. Until [`finish`](Self::finish) it has a
+/// temporary name, and it is removed when dropped before.
 ///
 /// Several can be open at the same time. A TIFF that could grow beyond 4 GB is a BigTIFF.
 pub struct RowWriter {
@@ -29,7 +28,8 @@ pub struct RowWriter {
 }
 
 impl RowWriter {
-    /// Begins a file of `height` x `width` pixels. A TIFF carries the pixel size as [`write`](super::write()) has it.
+    /// Begins a file of `height` x `width` pixels. A TIFF carries the pixel size as [`write_as`](super::write_as()) has
+    /// it. A PNG holds unsigned integers of 8 or 16 bits only.
     ///
     /// # Panics
     /// When there are no pixels, or more than 2^31 - 1 to a side.
@@ -43,14 +43,19 @@ impl RowWriter {
         assert!(height > 0 && width > 0, "an image of {height} x {width} cannot be written: there must be a pixel");
         assert!(height.max(width) <= i32::MAX as usize, "a side of {height} x {width} pixels is too long");
         let container = container_of(path)?;
-        let per_cm = pixel_size_um.map(|size| pixels_per_cm(path, size)).transpose()?;
+        check_format(path, container, depth, pixel_size_um)?;
         let file = PendingFile::new(path)?;
         let target = File::create(file.temporary()).map_err(Error::io("write", path))?;
-        let layout = Layout { height, width, depth, per_cm };
         let encoder = match container {
-            Container::Png => PngRows::begin(target, &layout),
-            Container::Tiff if layout.fits_classic_tiff() => TiffRows::<TiffKindStandard>::begin(target, layout),
-            Container::Tiff => TiffRows::<TiffKindBig>::begin(target, layout),
+            Container::Png => PngRows::begin(target, height, width, depth),
+            _ => {
+                let chunk = TiffRows::STRIP_BYTES.div_ceil(width * depth.bytes()).min(height);
+                let (ome_name, is_tiled, has_differences) = (ome_name(path), false, false);
+                TiffRows::begin(
+                    target,
+                    Layout { height, width, depth, pixel_size_um, chunk, is_tiled, has_differences, ome_name },
+                )
+            }
         };
         let encoder = encoder.map_err(Error::io("write", path))?;
         Ok(Self { encoder, file, depth, width, missing_rows: height })
@@ -61,12 +66,20 @@ impl RowWriter {
     /// # Panics
     /// When the samples are not of the depth of the file, do not make whole rows, or are more than the image has.
     pub fn write_rows<T: Sample>(&mut self, samples: &[T]) -> Result<()> {
-        assert_eq!(T::DEPTH, self.depth, "the samples must have the depth of the file");
-        assert_eq!(samples.len() % self.width, 0, "samples must be whole rows of {}", self.width);
-        let rows = samples.len() / self.width;
+        assert_eq!(T::DEPTH, self.depth.held(), "the samples must have the depth of the file");
+        self.write_values(samples)
+    }
+
+    /// Writes the next rows from numbers that are rounded to those of the file.
+    ///
+    /// # Panics
+    /// When the numbers do not make whole rows, or are more than the image has.
+    pub(super) fn write_values<T: Sample>(&mut self, values: &[T]) -> Result<()> {
+        assert_eq!(values.len() % self.width, 0, "samples must be whole rows of {}", self.width);
+        let rows = values.len() / self.width;
         assert!(rows <= self.missing_rows, "{rows} rows are too many, {} are missing", self.missing_rows);
         self.missing_rows -= rows;
-        let bytes = T::to_bytes(samples, self.encoder.byte_order());
+        let bytes = to_bytes(values, self.depth, self.encoder.byte_order());
         self.encoder.write(&bytes).map_err(Error::io("write", self.file.path()))
     }
 
@@ -81,30 +94,21 @@ impl RowWriter {
     }
 }
 
-/// What an encoder must know before the first row.
-struct Layout {
-    height: usize,
-    width: usize,
-    depth: BitDepth,
-    per_cm: Option<Rational>,
-}
-
-impl Layout {
-    fn row_bytes(&self) -> usize {
-        match self.depth {
-            BitDepth::Eight => self.width,
-            BitDepth::Sixteen => 2 * self.width,
-        }
+/// Refuses what a format cannot hold.
+pub(super) fn check_format(path: &Path, container: Container, depth: BitDepth, size_um: Option<f64>) -> Result<()> {
+    if let Some(size) = size_um.filter(|size| !can_be_stored(*size)) {
+        let reason = format!("its pixel size {size} um cannot be stored; give a positive size in micrometres");
+        return Err(Error::image(path, reason));
     }
-
-    /// Whether 32-bit offsets are enough even for pixels that do not compress; a tenth is left for what is around them.
-    fn fits_classic_tiff(&self) -> bool {
-        self.height * self.row_bytes() <= u32::MAX as usize / 10 * 9
+    if container == Container::Png && ![BitDepth::Eight, BitDepth::Sixteen].contains(&depth) {
+        let reason = "a PNG holds integers from 0 on, of 8 or 16 bits; give a name that ends in .tif";
+        return Err(Error::image(path, reason));
     }
+    Ok(())
 }
 
 /// Zlib's fastest level: label maps shrink to a few hundredths with it.
-const COMPRESSION: Compression = Compression::fast();
+pub(super) const COMPRESSION: Compression = Compression::fast();
 
 /// A file format that takes rows as bytes. It writes to the file in large pieces, so nothing waits in a buffer for a
 /// destructor, where a full disk would go unnoticed.
@@ -133,15 +137,12 @@ impl PngRows {
     /// Each byte less the one above it: a third smaller than plain bytes, for label maps as for photographs.
     const FILTER_UP: u8 = 2;
 
-    fn begin(target: File, layout: &Layout) -> io::Result<Box<dyn RowEncoder>> {
-        let mut encoder = png::Encoder::new(target, layout.width as u32, layout.height as u32);
+    fn begin(target: File, height: usize, width: usize, depth: BitDepth) -> io::Result<Box<dyn RowEncoder>> {
+        let mut encoder = png::Encoder::new(target, width as u32, height as u32);
         encoder.set_color(png::ColorType::Grayscale);
-        encoder.set_depth(match layout.depth {
-            BitDepth::Eight => png::BitDepth::Eight,
-            BitDepth::Sixteen => png::BitDepth::Sixteen,
-        });
+        encoder.set_depth(if depth == BitDepth::Eight { png::BitDepth::Eight } else { png::BitDepth::Sixteen });
         let stream = ZlibEncoder::new(Vec::new(), COMPRESSION);
-        Ok(Box::new(Self { chunks: encoder.write_header()?, stream, previous: vec![0; layout.row_bytes()] }))
+        Ok(Box::new(Self { chunks: encoder.write_header()?, stream, previous: vec![0; width * depth.bytes()] }))
     }
 
     fn write_chunk(&mut self) -> io::Result<()> {
@@ -153,7 +154,7 @@ impl PngRows {
 
 impl RowEncoder for PngRows {
     fn byte_order(&self) -> ByteOrder {
-        ByteOrder::BigEndian
+        ByteOrder::Big
     }
 
     fn write(&mut self, rows: &[u8]) -> io::Result<()> {
@@ -178,77 +179,49 @@ impl RowEncoder for PngRows {
 }
 
 /// TIFF: strips of about 256 kB, each compressed for itself, and the directory behind them.
-struct TiffRows<K: TiffKind> {
-    encoder: TiffEncoder<File, K>,
+struct TiffRows {
+    writer: TiffWriter,
     layout: Layout,
-    rows_per_strip: usize,
     /// The rows of the strip that is not full yet.
     strip: Vec<u8>,
-    offsets: Vec<K::OffsetType>,
-    byte_counts: Vec<K::OffsetType>,
+    /// Where the strips are and how many bytes they have.
+    strips: Vec<(u64, u64)>,
 }
 
-impl<K: TiffKind + 'static> TiffRows<K> {
+impl TiffRows {
     const STRIP_BYTES: usize = 1 << 18;
 
     fn begin(target: File, layout: Layout) -> io::Result<Box<dyn RowEncoder>> {
-        let encoder = TiffEncoder::new_generic(target).map_err(to_io_error)?;
-        let rows_per_strip = Self::STRIP_BYTES.div_ceil(layout.row_bytes()).min(layout.height);
-        let (strip, offsets, byte_counts) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Box::new(Self { encoder, layout, rows_per_strip, strip, offsets, byte_counts }))
+        let writer = TiffWriter::begin(target, !layout.fits_classic_tiff())?;
+        Ok(Box::new(Self { writer, layout, strip: Vec::new(), strips: Vec::new() }))
     }
 
-    fn write_strip(&mut self) -> TiffResult<()> {
+    fn row_bytes(&self) -> usize {
+        self.layout.width * self.layout.depth.bytes()
+    }
+
+    fn write_strip(&mut self) -> io::Result<()> {
         let mut compressed = ZlibEncoder::new(Vec::new(), COMPRESSION);
         compressed.write_all(&self.strip)?;
         let compressed = compressed.finish()?;
         self.strip.clear();
-        // The encoder writes strips by way of a directory only. This one is to hold nothing else, and would be
-        // written into the file when dropped.
-        let mut passage = ManuallyDrop::new(self.encoder.extra_directory()?);
-        let offset = passage.write_data(compressed.as_slice())?;
-        self.offsets.push(K::convert_offset(offset)?);
-        self.byte_counts.push(K::convert_offset(compressed.len() as u64)?);
+        let place = self.writer.append(&compressed)?;
+        self.strips.push((place, compressed.len() as u64));
         Ok(())
-    }
-
-    fn write_directory(&mut self) -> TiffResult<()> {
-        let mut directory = self.encoder.image_directory()?;
-        directory.write_tag(Tag::ImageWidth, self.layout.width as u32)?;
-        directory.write_tag(Tag::ImageLength, self.layout.height as u32)?;
-        directory.write_tag(
-            Tag::BitsPerSample,
-            match self.layout.depth {
-                BitDepth::Eight => 8u16,
-                BitDepth::Sixteen => 16,
-            },
-        )?;
-        directory.write_tag(Tag::SamplesPerPixel, 1u16)?;
-        directory.write_tag(Tag::PhotometricInterpretation, PhotometricInterpretation::BlackIsZero.to_u16())?;
-        directory.write_tag(Tag::Compression, CompressionMethod::Deflate.to_u16())?;
-        directory.write_tag(Tag::RowsPerStrip, self.rows_per_strip as u32)?;
-        directory.write_tag(Tag::StripOffsets, K::convert_slice(&self.offsets))?;
-        directory.write_tag(Tag::StripByteCounts, K::convert_slice(&self.byte_counts))?;
-        if let Some(per_cm) = &self.layout.per_cm {
-            directory.write_tag(Tag::ResolutionUnit, ResolutionUnit::Centimeter.to_u16())?;
-            directory.write_tag(Tag::XResolution, per_cm.clone())?;
-            directory.write_tag(Tag::YResolution, per_cm.clone())?;
-        }
-        directory.finish()
     }
 }
 
-impl<K: TiffKind + 'static> RowEncoder for TiffRows<K> {
+impl RowEncoder for TiffRows {
     fn byte_order(&self) -> ByteOrder {
-        ByteOrder::native()
+        ByteOrder::NATIVE
     }
 
     fn write(&mut self, rows: &[u8]) -> io::Result<()> {
-        let full = self.rows_per_strip * self.layout.row_bytes();
-        for row in rows.chunks_exact(self.layout.row_bytes()) {
+        let full = self.layout.chunk * self.row_bytes();
+        for row in rows.chunks_exact(self.row_bytes()) {
             self.strip.extend_from_slice(row);
             if self.strip.len() == full {
-                self.write_strip().map_err(to_io_error)?;
+                self.write_strip()?;
             }
         }
         Ok(())
@@ -256,16 +229,9 @@ impl<K: TiffKind + 'static> RowEncoder for TiffRows<K> {
 
     fn finish(mut self: Box<Self>) -> io::Result<()> {
         if !self.strip.is_empty() {
-            self.write_strip().map_err(to_io_error)?;
+            self.write_strip()?;
         }
-        self.write_directory().map_err(to_io_error)
-    }
-}
-
-fn to_io_error(error: TiffError) -> io::Error {
-    match error {
-        TiffError::IoError(error) => error,
-        other => io::Error::other(other),
+        self.writer.finish(&self.layout, &self.strips)
     }
 }
 
@@ -343,13 +309,20 @@ mod tests {
 
     #[test]
     fn a_tiff_that_could_pass_4_gb_is_a_bigtiff_and_can_be_read() {
-        let layout = |height, width| Layout { height, width, depth: BitDepth::Sixteen, per_cm: None };
+        let layout = |height, width| {
+            let (depth, pixel_size_um, chunk) = (BitDepth::Sixteen, None, 1);
+            let (is_tiled, has_differences, ome_name) = (false, false, None);
+            Layout { height, width, depth, pixel_size_um, chunk, is_tiled, has_differences, ome_name }
+        };
         assert!(layout(40_000, 40_000).fits_classic_tiff() && !layout(50_000, 50_000).fits_classic_tiff());
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tif");
-        let mut encoder = TiffRows::<TiffKindBig>::begin(File::create(&path).unwrap(), layout(1, 2)).unwrap();
-        encoder.write(&u16::to_bytes(&[7, 65_535], encoder.byte_order())).unwrap();
-        encoder.finish().unwrap();
+        let mut writer = TiffWriter::begin(File::create(&path).unwrap(), true).unwrap();
+        let mut strip = ZlibEncoder::new(Vec::new(), COMPRESSION);
+        strip.write_all(&to_bytes(&[7u16, 65_535], BitDepth::Sixteen, ByteOrder::NATIVE)).unwrap();
+        let strip = strip.finish().unwrap();
+        let place = writer.append(&strip).unwrap();
+        writer.finish(&layout(1, 2), &[(place, strip.len() as u64)]).unwrap();
         assert_eq!(fs::read(&path).unwrap()[2..4], 43u16.to_ne_bytes());
         assert_eq!(Raster::read(&path).unwrap().raster, Raster::new(1, 2, vec![7u16, 65_535]));
     }

@@ -1,37 +1,53 @@
 //! Planes and label maps to PNG and TIFF files, each complete or not there at all.
 
-use super::{BitDepth, Container, LabelMap, Plane};
+use super::{BitDepth, Container, IntensityMap, LabelMap, Plane, RowWriter};
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
-use image::{ImageBuffer, ImageError, ImageFormat, Luma};
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
-use tiff::encoder::colortype::{ColorType, Gray8, Gray16};
-use tiff::encoder::{Rational, TiffEncoder, TiffValue};
-use tiff::tags::ResolutionUnit;
 
-/// Writes a plane as grey PNG (`.png`) or uncompressed TIFF (`.tif`, `.tiff`), values clamped to [0, 1] and rounded.
-///
-/// A TIFF carries the pixel size as its resolution, in pixels per centimetre; a PNG has no place for it that is read
-/// back. Not-a-number is written as black.
+/// How an image is stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Format {
+    /// The kind of number of a pixel.
+    pub depth: BitDepth,
+    /// The stored numbers that stand for 0 and 1.
+    pub intensity: IntensityMap,
+    /// Side of a pixel in micrometres, if known.
+    pub pixel_size_um: Option<f64>,
+}
+
+impl Format {
+    /// The full range of a kind of number: 0 to the largest integer, or to 1 for floats.
+    pub fn full(depth: BitDepth, pixel_size_um: Option<f64>) -> Self {
+        Self { depth, intensity: IntensityMap::full(depth), pixel_size_um }
+    }
+
+    /// The numbers that store grey values.
+    pub(super) fn stored(&self, values: &[f32]) -> Vec<f64> {
+        values.iter().map(|value| self.intensity.to_stored(*value)).collect()
+    }
+}
+
+/// Writes a plane as grey PNG (`.png`) or TIFF (`.tif`, `.tiff`) over the full range of `depth`, values clamped to
+/// [0, 1] and rounded. See [`write_as`].
 pub fn write(path: &Path, plane: &Plane, depth: BitDepth, pixel_size_um: Option<f64>) -> Result<()> {
-    let container = container_of(path)?;
-    let per_cm = pixel_size_um.map(|size| pixels_per_cm(path, size)).transpose()?;
-    let (width, height) = (plane.width() as u32, plane.height() as u32);
-    let levels = plane.pixels().iter().map(|value| (value.clamp(0.0, 1.0) * depth.white()).round());
-    write_atomically(path, |temporary| match (container, depth) {
-        (Container::Png, BitDepth::Eight) => write_png(temporary, path, width, height, levels.map(|v| v as u8)),
-        (Container::Png, BitDepth::Sixteen) => write_png(temporary, path, width, height, levels.map(|v| v as u16)),
-        (Container::Tiff, BitDepth::Eight) => {
-            let samples: Vec<u8> = levels.map(|v| v as u8).collect();
-            write_tiff::<Gray8>(temporary, path, (width, height), &samples, per_cm)
-        }
-        (Container::Tiff, BitDepth::Sixteen) => {
-            let samples: Vec<u16> = levels.map(|v| v as u16).collect();
-            write_tiff::<Gray16>(temporary, path, (width, height), &samples, per_cm)
-        }
-    })
+    write_as(path, plane, &Format::full(depth, pixel_size_um))
+}
+
+/// Writes a plane as grey PNG (`.png`) or TIFF (`.tif`, `.tiff`; `.ome.tif` as OME-TIFF), compressed without loss.
+///
+/// With the [`Picture::format`](super::Picture::format) of an input, the result has the input's kind of numbers and its
+/// grey scale: 0 and 1 become the numbers that were read as 0 and 1, so that an image that nothing was done to comes
+/// back as it was, but for what lay beyond them.
+///
+/// A TIFF carries the pixel size as ImageJ has it, or as OME has it; a PNG has no place for it that other programs
+/// read. Not-a-number is written as 0.
+pub fn write_as(path: &Path, plane: &Plane, format: &Format) -> Result<()> {
+    let mut writer = RowWriter::create(path, plane.height(), plane.width(), format.depth, format.pixel_size_um)?;
+    // In bands: the numbers of a row take up to twice the memory of the plane.
+    for band in plane.pixels().chunks(64 * plane.width()) {
+        writer.write_values(&format.stored(band))?;
+    }
+    writer.finish()
 }
 
 /// Writes the class numbers as an 8-bit grey PNG.
@@ -39,10 +55,12 @@ pub fn write_labels(path: &Path, labels: &LabelMap) -> Result<()> {
     if container_of(path)? != Container::Png {
         return Err(Error::image(path, "label maps are written as PNG; give a name that ends in .png"));
     }
-    let (width, height) = (labels.width() as u32, labels.height() as u32);
-    write_atomically(path, |temporary| write_png(temporary, path, width, height, labels.classes().iter().copied()))
+    let mut writer = RowWriter::create(path, labels.height(), labels.width(), BitDepth::Eight, None)?;
+    writer.write_rows(labels.classes())?;
+    writer.finish()
 }
 
+/// The format that the name of a file to write asks for.
 pub(super) fn container_of(path: &Path) -> Result<Container> {
     match path.extension().map(|e| e.to_ascii_lowercase()).as_ref().and_then(|e| e.to_str()) {
         Some("png") => Ok(Container::Png),
@@ -51,61 +69,12 @@ pub(super) fn container_of(path: &Path) -> Result<Container> {
     }
 }
 
-fn write_png<T>(temporary: &Path, path: &Path, width: u32, height: u32, samples: impl Iterator<Item = T>) -> Result<()>
-where
-    T: image::Primitive,
-    Luma<T>: image::PixelWithColorType<Subpixel = T>,
-    [T]: image::EncodableLayout,
-{
-    let buffer: ImageBuffer<Luma<T>, Vec<T>> =
-        ImageBuffer::from_raw(width, height, samples.collect()).expect("a plane has height * width values");
-    buffer.save_with_format(temporary, ImageFormat::Png).map_err(|error| match error {
-        ImageError::IoError(source) => Error::io("write", path)(source),
-        other => Error::image(path, format!("it cannot be written as PNG: {other}")),
-    })
-}
-
-fn write_tiff<C: ColorType>(
-    temporary: &Path,
-    path: &Path,
-    (width, height): (u32, u32),
-    samples: &[C::Inner],
-    per_cm: Option<Rational>,
-) -> Result<()>
-where
-    [C::Inner]: TiffValue,
-{
-    let file = File::create(temporary).map_err(Error::io("write", path))?;
-    let mut writer = BufWriter::new(file);
-    let encode = || {
-        let mut encoder = TiffEncoder::new(&mut writer)?;
-        let mut image = encoder.new_image::<C>(width, height)?;
-        if let Some(per_cm) = per_cm {
-            image.resolution(ResolutionUnit::Centimeter, per_cm);
-        }
-        image.write_data(samples)
-    };
-    encode().map_err(|error| match error {
-        tiff::TiffError::IoError(source) => Error::io("write", path)(source),
-        other => Error::image(path, format!("it cannot be written as TIFF: {other}")),
-    })?;
-    writer.flush().map_err(Error::io("write", path))
-}
-
-/// 1 cm / `pixel_size_um` as a fraction of two 32-bit numbers with as many digits as fit.
-pub(super) fn pixels_per_cm(path: &Path, pixel_size_um: f64) -> Result<Rational> {
-    let per_cm = 1e4 / pixel_size_um;
-    let fraction =
-        (0..=9).rev().map(|digits| 10u32.pow(digits)).find(|d| per_cm * f64::from(*d) <= f64::from(u32::MAX));
-    match fraction {
-        Some(d) if pixel_size_um > 0.0 && (per_cm * f64::from(d)).round() >= 1.0 => {
-            Ok(Rational { n: (per_cm * f64::from(d)).round() as u32, d })
-        }
-        _ => Err(Error::image(
-            path,
-            format!("its pixel size {pixel_size_um} um cannot be stored; give a positive size in micrometres"),
-        )),
-    }
+/// The name that an OME-TIFF gives its image, for files whose names end in `.ome.tif` or `.ome.tiff`.
+pub(super) fn ome_name(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let lower = name.to_lowercase();
+    let end = [".ome.tif", ".ome.tiff"].into_iter().find(|end| lower.ends_with(end))?;
+    Some(name[..name.len() - end.len()].to_string())
 }
 
 #[cfg(test)]
@@ -145,13 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn a_tiff_keeps_the_pixel_size_and_a_png_does_not() {
+    fn a_tiff_keeps_the_pixel_size_to_the_last_digit_and_a_png_does_not() {
         let dir = tempfile::tempdir().unwrap();
         for size in [0.0001, 0.0476, 0.093, 0.1, 0.18, 1.0 / 3.0, 2.5, 12.0, 5000.0] {
-            let path = dir.path().join("a.tif");
-            write(&path, &ramp(), BitDepth::Sixteen, Some(size)).unwrap();
-            let found = read(&path).unwrap().pixel_size_um.unwrap();
-            assert!((found / size - 1.0).abs() < 1e-8, "{size} became {found}");
+            for name in ["a.tif", "a.ome.tif"] {
+                let path = dir.path().join(name);
+                write(&path, &ramp(), BitDepth::Sixteen, Some(size)).unwrap();
+                assert_eq!(read(&path).unwrap().pixel_size_um, Some(size), "{name}");
+            }
         }
         let path = dir.path().join("a.png");
         write(&path, &ramp(), BitDepth::Eight, Some(0.1)).unwrap();

@@ -37,11 +37,11 @@ impl Target {
 
     /// The image with labels, to learn from.
     pub fn to_labelled(&self, labels: LabelMap) -> Result<LabelledImage> {
-        let plane = self.plane()?;
+        let imaging::Picture { plane, intensity, .. } = imaging::read(&self.case.path)?;
         Ok(LabelledImage {
             name: self.name.clone(),
             subject: self.case.subject.clone(),
-            intensities: Intensities::of_plane(&plane, self.depth),
+            intensities: Intensities::of_plane(&plane, &intensity),
             plane,
             labels,
             pixel_size_um: self.case.pixel_size_um,

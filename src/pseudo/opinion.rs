@@ -1,7 +1,7 @@
 //! What a model says of an image when it is asked several times, about several draws of its translation.
 
 use crate::error::Result;
-use crate::imaging::{BitDepth, Container, LabelMap, Plane, Raster, RasterPicture, resize};
+use crate::imaging::{BitDepth, Container, IntensityMap, LabelMap, Plane, Raster, RasterPicture, resize};
 use crate::segmentation::predict::{Segmenter, largest_class};
 use crate::segmentation_quality::{confidence, expected_dice};
 
@@ -92,9 +92,10 @@ pub fn to_picture(plane: &Plane, depth: BitDepth, pixel_size_um: Option<f64>) ->
     let stored = |white: f32| plane.pixels().iter().map(move |value| (value * white).round());
     let raster = match depth {
         BitDepth::Eight => Raster::new::<u8>(height, width, stored(255.0).map(|value| value as u8).collect()),
-        BitDepth::Sixteen => Raster::new::<u16>(height, width, stored(65535.0).map(|value| value as u16).collect()),
+        _ => Raster::new::<u16>(height, width, stored(65535.0).map(|value| value as u16).collect()),
     };
-    RasterPicture { raster, depth, container: Container::Png, pixel_size_um, note: None }
+    let intensity = IntensityMap::full(depth);
+    RasterPicture { raster, depth, intensity, container: Container::Png, pixel_size_um, note: None }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::translation::{Method, Orientation, SetImage, SetToTranslate, Translat
 use crate::domain::Domain;
 use crate::error::{Error, Result};
 use crate::grey_levels::{GreyLevels, inverted};
-use crate::imaging::{self, BitDepth, IGNORE, LabelMap, Plane};
+use crate::imaging::{self, BitDepth, IGNORE, IntensityMap, LabelMap, Plane};
 use crate::segmentation::data::{LabelledImage, LabelledSet, resize_labels};
 use crate::segmentation::folds::{Fold, Folds};
 use crate::segmentation::model::ModelFolder;
@@ -221,7 +221,7 @@ impl Pipeline {
                 let plane = imaging::read(&draw_path(&folder, &image.name, draw))?.plane;
                 let labels = without_weak_parts(&image.labels, [plane.height(), plane.width()], figures, least);
                 Ok(LabelledImage {
-                    intensities: Intensities::of_plane(&plane, BitDepth::Eight),
+                    intensities: Intensities::of_plane(&plane, &IntensityMap::full(BitDepth::Eight)),
                     plane,
                     labels,
                     pixel_size_um: pixel_size_um.or(image.pixel_size_um),

@@ -138,15 +138,14 @@ impl LabelledSet {
             [image.plane.height(), image.plane.width()].map(|side| ((side as f64 * ratio).round() as usize).max(1))
         };
         let foreground = self.images.iter().flat_map(|image| {
-            let white = image.intensities.white;
             let labels = image.labels.classes();
             let is_foreground = |pixel: &usize| !matches!(labels[*pixel], 0 | IGNORE);
             let pixels: Vec<usize> = (0..labels.len()).filter(is_foreground).collect();
             let mut stream = Stream::new(0).child("fingerprint").child(image.name.as_str());
             let sampled = pixels.len().min(SAMPLED);
             let chosen: Vec<f32> =
-                (0..sampled).map(|_| image.plane.pixels()[pixels[stream.below(pixels.len())]] * white).collect();
-            chosen
+                (0..sampled).map(|_| image.plane.pixels()[pixels[stream.below(pixels.len())]]).collect();
+            chosen.into_iter().map(|value| image.intensities.stored(value))
         });
         Fingerprint {
             sizes: self.images.iter().map(scaled).collect(),
@@ -185,7 +184,7 @@ fn labelled(
     let source = annotated.masks_of(&image.case).ok_or_else(|| Error::image(&image.case.path, "it has no mask"))?;
     let labels = dataset::read_labels(source, size, threshold)?;
     notes.extend(labels.note.map(|note| format!("{}: {note}", image.case.name)));
-    let intensities = Intensities::of_plane(&image.plane, image.depth);
+    let intensities = Intensities::of_plane(&image.plane, &image.intensity);
     Ok(LabelledImage {
         name: image.case.name,
         subject: image.case.subject,

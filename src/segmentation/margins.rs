@@ -1,7 +1,7 @@
 //! The black surroundings of an image, which nnU-Net cuts off and, for images that are mostly black, leaves out of the
 //! statistics.
 
-use crate::imaging::{Raster, Samples, Window};
+use crate::imaging::{Raster, Window};
 
 /// What is done about black pixels around the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,13 +16,7 @@ pub enum Margins {
 
 /// The pixels of a window that are 0 and connected to its border by zeros, sides touching; row by row.
 pub fn surroundings(raster: &Raster, window: &Window) -> Vec<bool> {
-    let is_zero = |y: usize, x: usize| {
-        let place = (window.rows.start + y) * raster.width() + window.columns.start + x;
-        match raster.samples() {
-            Samples::Eight(samples) => samples[place] == 0,
-            Samples::Sixteen(samples) => samples[place] == 0,
-        }
-    };
+    let is_zero = |y: usize, x: usize| raster.is_zero(window.rows.start + y, window.columns.start + x);
     let [height, width] = [window.height(), window.width()];
     let mut outside = vec![false; height * width];
     let border = (0..height).flat_map(|y| [(y, 0), (y, width - 1)]);

@@ -11,7 +11,7 @@ use super::plan::Normalisation;
 use super::regrid::Regrid;
 use super::sliding::{Flow, SlidingWindow};
 use crate::error::Result;
-use crate::imaging::{BitDepth, Plane, Raster, RasterPicture, ScaledRaster, Window};
+use crate::imaging::{IntensityMap, Plane, Raster, RasterPicture, Samples, ScaledRaster, Window};
 
 /// How images are prepared for the networks of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,7 +90,7 @@ impl Segmenter {
             return (0..raster.height()).try_for_each(|_| sink(&background, &background));
         };
         let size = self.working_size(&window, pixel_size_um);
-        let values = self.values(raster, &window, image.depth);
+        let values = self.values(raster, &window, &image.intensity);
         (0..window.rows.start).try_for_each(|_| sink(&background, &background))?;
         let mut pass = Pass {
             segmenter: self,
@@ -132,10 +132,10 @@ impl Segmenter {
         [window.height(), window.width()].map(|side| ((side as f64 * ratio).round() as usize).max(1))
     }
 
-    fn values(&self, raster: &Raster, window: &Window, depth: BitDepth) -> Values {
+    fn values(&self, raster: &Raster, window: &Window, map: &IntensityMap) -> Values {
         match &self.preparation {
             Preparation::Scheme { normalisation, margins } => {
-                let mut intensities = Intensities::of_histogram(&raster.histogram(window), raster.depth(), depth);
+                let mut intensities = Intensities::of_raster(raster, window, map);
                 if *margins != Margins::LeaveOut {
                     return Values::Affine(normalisation.fit(&intensities));
                 }
@@ -144,7 +144,7 @@ impl Segmenter {
                 intensities = intensities.without_zeros(outside.len(), zeros);
                 Values::Masked(normalisation.fit(&intensities), outside, [window.height(), window.width()])
             }
-            Preparation::Steps(steps) => Values::Steps(fitted(steps, raster, window, depth), depth.white()),
+            Preparation::Steps(steps) => Values::Steps(fitted(steps, raster, window, map), *map),
         }
     }
 }
@@ -157,8 +157,12 @@ fn background_row(classes: usize, width: usize) -> Vec<f32> {
 }
 
 /// The steps with the numbers of this image, in stored units.
-fn fitted(steps: &[Preprocessing], raster: &Raster, window: &Window, depth: BitDepth) -> Vec<Pointwise> {
-    let unit = depth.white() / raster.depth().white();
+fn fitted(steps: &[Preprocessing], raster: &Raster, window: &Window, map: &IntensityMap) -> Vec<Pointwise> {
+    if matches!(raster.samples(), Samples::Float(_) | Samples::Double(_)) {
+        let finite = raster.values(window).into_iter().filter(|value| value.is_finite());
+        return bioimage::fit(steps, finite.map(|value| (value as f32, 1)).collect());
+    }
+    let unit = map.high as f32 / raster.depth().white();
     let histogram = raster.histogram(window);
     bioimage::fit(steps, histogram.occurring().map(|(value, count)| (f32::from(value) * unit, count)).collect())
 }
@@ -168,7 +172,7 @@ enum Values {
     Affine(Affine),
     /// Pixels of the window, whose height and width are given, that stay 0.
     Masked(Affine, Vec<bool>, [usize; 2]),
-    Steps(Vec<Pointwise>, f32),
+    Steps(Vec<Pointwise>, IntensityMap),
 }
 
 impl Values {
@@ -186,9 +190,9 @@ impl Values {
                 };
                 pixels.enumerate().map(value).collect()
             }
-            Self::Steps(steps, white) => {
-                pixels.map(|value| steps.iter().fold(value * white, |value, step| step.apply(value))).collect()
-            }
+            Self::Steps(steps, map) => pixels
+                .map(|value| steps.iter().fold(map.to_stored(*value) as f32, |value, step| step.apply(value)))
+                .collect(),
         }
     }
 }
@@ -270,7 +274,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::imaging::Container;
+    use crate::imaging::{BitDepth, Container};
     use crate::nn::{Init, Precision, UnetConfig};
     use crate::random::Stream;
     use crate::segmentation::ensemble::Network;
@@ -300,6 +304,7 @@ mod tests {
         RasterPicture {
             raster: Raster::new::<u8>(30, 20, samples),
             depth: BitDepth::Eight,
+            intensity: IntensityMap::full(BitDepth::Eight),
             container: Container::Png,
             pixel_size_um: None,
             note: None,
@@ -363,7 +368,7 @@ mod tests {
         let values = |margins| {
             let window = raster.window();
             let whole = ScaledRaster::new(raster, window.clone(), 30, 20).rows(0..30);
-            model(margins).values(raster, &window, BitDepth::Eight).apply(&whole, 0, [30, 20])
+            model(margins).values(raster, &window, &IntensityMap::full(BitDepth::Eight)).apply(&whole, 0, [30, 20])
         };
         let (all, rest) = (values(Margins::Keep), values(Margins::LeaveOut));
         assert!(all[0] < -1.0 && rest[0] == 0.0 && rest[19 + 20 * 10] == 0.0);

@@ -1,52 +1,75 @@
 //! PNG files, row by row, so that only the grey values are held.
 
-use super::grey::{Channels, Grey, GreyRows, Luma};
-use super::{Decoded, check_size, damaged, too_large, unread};
-use crate::error::{Error, Result};
-use crate::imaging::Container;
-use crate::imaging::raster::Sample;
-use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Reader, Transformations};
-use std::fs::File;
+use super::{Channels, Decoded, GreyImage, Input, Reason, Refusal, check_size, to_grey};
+use crate::imaging::samples::ByteOrder;
+use crate::imaging::tiff_file::{PixelSize, is_default_resolution};
+use crate::imaging::{BitDepth, Container, Samples};
+use png::{ColorType, Decoder, DecodingError, Limits, PixelDimensions, Reader, Transformations, Unit};
 use std::io::{BufReader, ErrorKind};
-use std::path::Path;
-use tiff::tags::ByteOrder;
 
 /// What the decoder may keep beside the pixels: colour profiles, texts.
 const LIMITS: Limits = Limits { bytes: 1 << 30 };
 
 /// Reads an image of up to `most_pixels`.
-pub(super) fn read<C: Luma>(path: &Path, reader: BufReader<File>, most_pixels: u64) -> Result<Decoded<C>> {
-    let explain = |error| explain(path, error);
-    let mut decoder = Decoder::new_with_limits(reader, LIMITS);
+pub(super) fn read(input: Input, most_pixels: u64) -> Reason<Decoded> {
+    let mut decoder = Decoder::new_with_limits(BufReader::new(input), LIMITS);
     // Palettes to colours, fewer than 8 bits to 8.
     decoder.set_transformations(Transformations::EXPAND);
-    check_size(path, decoder.read_header_info().map_err(explain)?.size(), most_pixels)?;
-    let mut image = decoder.read_info().map_err(explain)?;
-    let (width, height) = image.info().size();
+    let (width, height) = decoder.read_header_info()?.size();
+    check_size(width.into(), height.into(), most_pixels)?;
+    let mut image = decoder.read_info()?;
     let (colours, bits) = image.output_color_type();
     let channels = match colours {
         ColorType::Grayscale => Channels::Grey(1),
         ColorType::GrayscaleAlpha => Channels::Grey(2),
         ColorType::Rgb => Channels::Colour(3),
         ColorType::Rgba => Channels::Colour(4),
-        ColorType::Indexed => return Err(unread(path, &"a palette without its colours")),
+        ColorType::Indexed => return Err(Refusal::Unread("a palette without its colours".into())),
     };
-    let (grey, depth) = match bits {
-        BitDepth::Eight => (read_rows::<u8, C>(&mut image, channels).map_err(explain)?, u8::DEPTH),
-        BitDepth::Sixteen => (read_rows::<u16, C>(&mut image, channels).map_err(explain)?, u16::DEPTH),
-        _ => return Err(unread(path, &"values that are neither 8- nor 16-bit")),
+    let depth = match bits {
+        png::BitDepth::Eight => BitDepth::Eight,
+        png::BitDepth::Sixteen => BitDepth::Sixteen,
+        _ => return Err(Refusal::Unread("values that are neither 8- nor 16-bit".into())),
     };
-    let (height, width) = (height as usize, width as usize);
-    Ok(Decoded { height, width, grey, depth, container: Container::Png, pixel_size_um: None, notes: Vec::new() })
+    let size = pixel_size(image.info().pixel_dims);
+    let (samples, is_colour) = read_rows(&mut image, depth, channels)?;
+    Ok(Decoded {
+        height: height as usize,
+        width: width as usize,
+        samples,
+        is_colour,
+        depth,
+        container: Container::Png,
+        pixel_size_um: size.um,
+        notes: size.note.into_iter().collect(),
+    })
 }
 
-fn read_rows<T: Sample, C: Luma>(
-    image: &mut Reader<BufReader<File>>,
-    channels: Channels,
-) -> std::result::Result<Grey<C>, DecodingError> {
+/// A resolution is a pixel size only where it is no screen or printer default and finer than any printer: programs
+/// that know nothing of the scale write up to 1200 dots per inch.
+fn pixel_size(dimensions: Option<PixelDimensions>) -> PixelSize {
+    const PRINTER_DPI: f64 = 1210.0;
+    const INCHES_PER_METRE: f64 = 39.370_078_740_157_48;
+    let side = |per_metre: u32| {
+        let dpi = f64::from(per_metre) / INCHES_PER_METRE;
+        (dpi > PRINTER_DPI && !is_default_resolution(dpi)).then(|| 1e6 / f64::from(per_metre))
+    };
+    match dimensions {
+        Some(PixelDimensions { xppu, yppu, unit: Unit::Meter }) => PixelSize::of_sides(side(xppu), side(yppu)),
+        _ => PixelSize::default(),
+    }
+}
+
+fn read_rows(image: &mut Reader<BufReader<Input>>, depth: BitDepth, channels: Channels) -> Reason<(Samples, bool)> {
     let (width, height) = (image.info().width as usize, image.info().height as usize);
-    let mut grey = GreyRows::<T, C>::new(height * width, channels);
-    let mut put = |y: usize, row: &[u8]| grey.put(y * width, &T::from_bytes(row, ByteOrder::BigEndian));
+    // One damaged row must not have cost the memory of an image of any size that a header claims.
+    let mut grey: Option<GreyImage> = None;
+    let mut put = |y: usize, row: &[u8]| {
+        let (samples, is_colour) = to_grey(Samples::from_bytes(row, depth, ByteOrder::Big), channels);
+        let grey = grey.get_or_insert_with(|| GreyImage::new(height * width, depth));
+        grey.mark_colour(is_colour);
+        grey.put(y * width, &samples, 0, width);
+    };
     if image.info().interlaced {
         let mut whole = vec![0; image.output_buffer_size().ok_or(DecodingError::LimitsExceeded)?];
         image.next_frame(&mut whole)?;
@@ -57,14 +80,32 @@ fn read_rows<T: Sample, C: Luma>(
             put(y, row.data());
         }
     }
-    Ok(grey.finish())
+    grey.map(GreyImage::finish).ok_or_else(|| Refusal::Damaged("it has no rows".into()))
 }
 
-/// The decoder's error as a sentence with a remedy.
-fn explain(path: &Path, error: DecodingError) -> Error {
-    match error {
-        DecodingError::IoError(source) if source.kind() != ErrorKind::UnexpectedEof => Error::io("read", path)(source),
-        DecodingError::LimitsExceeded => too_large(path),
-        other => damaged(path, &other),
+impl From<DecodingError> for Refusal {
+    fn from(error: DecodingError) -> Self {
+        match error {
+            DecodingError::IoError(source) if source.kind() != ErrorKind::UnexpectedEof => Self::Io(source),
+            DecodingError::LimitsExceeded => {
+                Self::Sentence("decoding it needs too much memory; cut it into parts".into())
+            }
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_resolutions_finer_than_any_printer_are_pixel_sizes() {
+        let size = |per_metre, unit| pixel_size(Some(PixelDimensions { xppu: per_metre, yppu: per_metre, unit })).um;
+        for default in [2835, 3780, 11_811, 23_622, 47_244] {
+            assert_eq!(size(default, Unit::Meter), None);
+        }
+        assert_eq!(size(10_000_000, Unit::Meter), Some(0.1));
+        assert_eq!(size(10_000_000, Unit::Unspecified), None);
     }
 }
