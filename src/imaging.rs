@@ -14,6 +14,7 @@ mod rows;
 mod samples;
 mod source;
 mod tiff_file;
+mod tile_writer;
 mod write;
 
 pub use histogram::Histogram;
@@ -25,6 +26,7 @@ pub use rows::RowWriter;
 use samples::with_numbers;
 pub use samples::{Sample, Samples};
 pub use source::ImageSource;
+pub use tile_writer::{TILE_SIDE, TileWriter};
 pub use write::{Format, write, write_as, write_labels};
 
 /// The kind of number that a pixel is stored as.
