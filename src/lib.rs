@@ -1,5 +1,6 @@
 //! synlabel turns masks in one microscopy modality into masks in another.
 
+pub mod bench;
 pub mod check;
 pub mod checkpoint;
 pub mod config;

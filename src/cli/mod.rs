@@ -1,5 +1,6 @@
 //! Commands: arguments to settings, library calls, progress on the terminal.
 
+mod bench;
 mod check;
 mod convert;
 mod demo;
@@ -63,6 +64,8 @@ enum Command {
     Verify(verify::Args),
     /// Draw two synthetic looks of a nerve, learn to translate, and make masks of the one from the other
     Demo(demo::Args),
+    /// Time training and translation on this computer
+    Bench(bench::Args),
     /// List the compute devices that this program can use
     Devices,
     /// Try a device
@@ -190,6 +193,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Import(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Demo(args) => args.run(),
+        Command::Bench(args) => args.run(),
         Command::Devices => devices::run(),
         Command::ProbeDevice { name } => Ok(if device::probe(&name)? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
     }

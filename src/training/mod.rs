@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 
-use self::batches::{Batches, random_crop};
+pub use self::batches::Batches;
+use self::batches::random_crop;
 use self::journal::Journal;
 use crate::config::TrainConfig;
 use crate::domain::{Domain, Pair};
