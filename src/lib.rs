@@ -17,6 +17,7 @@ pub mod files;
 pub mod grey_levels;
 pub mod imaging;
 pub mod import;
+pub mod kernels;
 pub mod ledger;
 pub mod losses;
 pub mod metrics;

@@ -1,11 +1,14 @@
 //! Self-attention over all positions of a feature map (method §3.2).
 
+use std::f64::consts::FRAC_1_SQRT_2;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 
 use super::layers::{Init, Linear, Spread};
 use super::norms::GroupNorm;
+use crate::kernels::add_scaled;
 
 /// Single-head attention with a residual connection: (x + project(softmax(qᵀk/√C)·v))/√2.
 #[derive(Module, Debug)]
@@ -53,6 +56,6 @@ impl Attention {
             .reshape([batch, positions, channels])
             .swap_dims(1, 2)
             .reshape([batch, channels, height, width]);
-        (x + attended) / std::f64::consts::SQRT_2
+        add_scaled(x, attended, FRAC_1_SQRT_2)
     }
 }

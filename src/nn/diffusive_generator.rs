@@ -5,7 +5,7 @@
 
 mod names;
 
-use std::f64::consts::SQRT_2;
+use std::f64::consts::FRAC_1_SQRT_2;
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig};
@@ -19,6 +19,7 @@ use super::layers::{Conv, Init, Linear, Spread, sinusoidal_embedding};
 use super::norms::{AdaptiveGroupNorm, GroupNorm};
 use super::resample::{Resampling, blur_for_strided_conv};
 use crate::error::{Error, Result};
+use crate::kernels::{Activation, add_scaled};
 
 /// How the time enters the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -377,7 +378,7 @@ impl DiffusiveGenerator {
             if let Some(down) = &level.down {
                 h = down.residual.forward(h, &condition);
                 if let Some(conv) = &down.pyramid {
-                    pyramid = (self.halve(pyramid, conv) + h) / SQRT_2;
+                    pyramid = add_scaled(self.halve(pyramid, conv), h, FRAC_1_SQRT_2);
                     h = pyramid.clone();
                 }
                 skips.push(h.clone());
@@ -398,7 +399,7 @@ impl DiffusiveGenerator {
                 h = up.forward(h, &condition);
             }
         }
-        let y = self.out_conv.forward(silu(self.out_norm.forward(h)));
+        let y = self.out_conv.forward(self.out_norm.forward_then(h, Activation::Silu));
         if self.tanh { y.tanh() } else { y }
     }
 
@@ -466,17 +467,16 @@ impl ResidualBlock {
     }
 
     fn forward(&self, x: Tensor<4>, condition: &Condition) -> Tensor<4> {
-        let h = silu(self.norm_in.forward(x.clone(), condition.style.clone()));
-        let h = self.conv_in.forward(self.resample(h));
+        let h = self.norm_in.forward_then(x.clone(), condition.style.clone(), Activation::Silu);
         let time = self.time.forward(silu(condition.time.clone()));
-        let h = h + time.unsqueeze_dims(&[2, 3]);
-        let h = silu(self.norm_out.forward(h, condition.style.clone()));
+        let h = self.conv_in.forward_shifted(self.resample(h), time);
+        let h = self.norm_out.forward_then(h, condition.style.clone(), Activation::Silu);
         let h = self.conv_out.forward(self.dropout.forward(h));
         let x = self.resample(x);
         let x = match &self.skip {
             Some(skip) => skip.forward(x),
             None => x,
         };
-        (x + h) / SQRT_2
+        add_scaled(x, h, FRAC_1_SQRT_2)
     }
 }

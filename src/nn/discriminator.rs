@@ -2,7 +2,7 @@
 //!
 //! It tells real pairs (x_t, x_{t+1}) of the diffusion from pairs whose x_t came from the generator.
 
-use std::f64::consts::SQRT_2;
+use std::f64::consts::FRAC_1_SQRT_2;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -179,11 +179,10 @@ impl TimeDiscriminator {
 impl DownBlock {
     fn run<S: Signal>(&self, x: S, time: &Tensor<2>) -> S {
         let halve = |x: S| if self.halve { x.linear_op(|x| Resampling::Fir.down(x)) } else { x };
-        let h = x.clone().act().conv(&self.conv_in);
-        let h = h.shift(self.time.forward(time.clone()).unsqueeze_dims(&[2, 3])).act();
+        let h = x.clone().act().conv_shifted(&self.conv_in, self.time.forward(time.clone())).act();
         let h = halve(h).conv(&self.conv_out);
         let skip = halve(x).conv(&self.skip);
-        h.add(skip).linear_op(|x| x / SQRT_2)
+        h.add_scaled(skip, FRAC_1_SQRT_2)
     }
 }
 

@@ -3,11 +3,10 @@
 //! Weights are drawn on the host from a [`Stream`], so that a seed gives the same network on every device.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::module::{conv_transpose2d, conv2d};
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::{Border, convolve, convolve_transposed};
 use crate::random::Stream;
 
 /// The number format in which convolutions and linear maps multiply. Everything else (norms, losses, weights,
@@ -199,22 +198,46 @@ impl Conv {
     /// - input: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, height_out, width_out]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.convolve(x, self.bias.as_ref().map(|bias| bias.val()))
+        self.convolve(x, self.bias_row(), self.padding, Border::Zero)
+    }
+
+    /// Convolves and adds to each channel of each image a summand of its own.
+    ///
+    /// # Shapes
+    /// - summand: `[batch, channels_out]`
+    pub fn forward_shifted(&self, x: Tensor<4>, summand: Tensor<2>) -> Tensor<4> {
+        let summand = match self.bias_row() {
+            Some(bias) => summand + bias,
+            None => summand,
+        };
+        self.convolve(x, Some(summand), self.padding, Border::Zero)
     }
 
     /// Convolves and adds no bias: how a change of the input changes the output.
     pub fn forward_tangent(&self, x: Tensor<4>) -> Tensor<4> {
-        self.convolve(x, None)
+        self.convolve(x, None, self.padding, Border::Zero)
     }
 
-    fn convolve(&self, x: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
-        let options = ConvOptions::new(self.stride, self.padding, [1, 1], 1);
+    /// Convolves the image continued by its mirror image by half a kernel, instead of by the layer's own padding.
+    pub fn forward_mirrored(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = self.weight.dims();
+        self.convolve(x, self.bias_row(), [height / 2, width / 2], Border::Reflect)
+    }
+
+    /// `[1, channels_out]`
+    fn bias_row(&self) -> Option<Tensor<2>> {
+        self.bias.as_ref().map(|bias| bias.val().unsqueeze())
+    }
+
+    fn convolve(&self, x: Tensor<4>, bias: Option<Tensor<2>>, padding: [usize; 2], border: Border) -> Tensor<4> {
         let precision = self.precision;
-        precision.raise(conv2d(
+        precision.raise(convolve(
             precision.lower(x),
             precision.lower(self.weight.val()),
             bias.map(|bias| precision.lower(bias)),
-            options,
+            self.stride,
+            padding,
+            border,
         ))
     }
 }
@@ -245,13 +268,14 @@ impl TransposedConv {
     /// - input: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, stride * height, stride * width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvTransposeOptions::new(self.stride, [self.padding; 2], [self.padding; 2], [1, 1], 1);
-        let precision = self.precision;
-        precision.raise(conv_transpose2d(
+        let (precision, padding) = (self.precision, [self.padding; 2]);
+        precision.raise(convolve_transposed(
             precision.lower(x),
             precision.lower(self.weight.val()),
             self.bias.as_ref().map(|bias| precision.lower(bias.val())),
-            options,
+            self.stride,
+            padding,
+            padding,
         ))
     }
 }

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::layers::{Init, Linear, Spread};
+use crate::kernels::{Activation, normalise};
 
 impl Init {
     /// A group norm with weight 1 and bias 0.
@@ -47,9 +48,13 @@ impl GroupNorm {
     /// # Shapes
     /// - input, output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let channels = x.dims()[1];
-        let shape = [1, channels, 1, 1];
-        normalise_groups(x) * self.weight.val().reshape(shape) + self.bias.val().reshape(shape)
+        self.forward_then(x, Activation::Identity)
+    }
+
+    /// The same with an activation after it.
+    pub fn forward_then(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let affine = [self.weight.val().unsqueeze(), self.bias.val().unsqueeze()];
+        normalise_groups(x, Some(affine), activation)
     }
 }
 
@@ -61,23 +66,22 @@ pub struct AdaptiveGroupNorm {
 }
 
 impl AdaptiveGroupNorm {
-    /// scale(style)·GN(x) + shift(style).
+    /// activation(scale(style)·GN(x) + shift(style)).
     ///
     /// # Shapes
     /// - x, output: `[batch, channels, height, width]`
     /// - style: `[batch, style_dim]`
-    pub fn forward(&self, x: Tensor<4>, style: Tensor<2>) -> Tensor<4> {
-        let [batch, channels, _, _] = x.dims();
-        let style = self.style.forward(style).reshape([batch, 2 * channels, 1, 1]);
-        let scale = style.clone().narrow(1, 0, channels);
-        let shift = style.narrow(1, channels, channels);
-        normalise_groups(x) * scale + shift
+    pub fn forward_then(&self, x: Tensor<4>, style: Tensor<2>, activation: Activation) -> Tensor<4> {
+        let channels = x.dims()[1];
+        let style = self.style.forward(style);
+        let affine = [style.clone().narrow(1, 0, channels), style.narrow(1, channels, channels)];
+        normalise_groups(x, Some(affine), activation)
     }
 }
 
-fn normalise_groups(x: Tensor<4>) -> Tensor<4> {
+fn normalise_groups(x: Tensor<4>, affine: Option<[Tensor<2>; 2]>, activation: Activation) -> Tensor<4> {
     let channels = x.dims()[1];
-    normalise(x, (channels / 4).clamp(1, 32), 1e-6)
+    normalise(x, affine, (channels / 4).clamp(1, 32), 1e-6, activation)
 }
 
 /// Instance norm with a learnt scale and shift per channel.
@@ -93,30 +97,21 @@ pub struct InstanceNorm {
 }
 
 impl InstanceNorm {
-    /// Normalises each channel of each sample over its pixels, then scales and shifts.
+    /// Normalises each channel of each sample over its pixels, scales and shifts, and applies an activation.
     ///
     /// # Shapes
     /// - input, output: `[batch, channels, height, width]`
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub fn forward_then(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
         let channels = x.dims()[1];
-        let shape = [1, channels, 1, 1];
-        normalise(x, channels, self.eps) * self.weight.val().reshape(shape) + self.bias.val().reshape(shape)
+        let affine = [self.weight.val().unsqueeze(), self.bias.val().unsqueeze()];
+        normalise(x, Some(affine), channels, self.eps, activation)
     }
 }
 
-/// Instance norm without scale and shift, eps 1e-5: one group for each channel.
-pub fn instance_norm(x: Tensor<4>) -> Tensor<4> {
+/// Instance norm without scale and shift, eps 1e-5: one group for each channel; then an activation.
+pub fn instance_norm(x: Tensor<4>, activation: Activation) -> Tensor<4> {
     let channels = x.dims()[1];
-    normalise(x, channels, 1e-5)
-}
-
-/// (x − mean)/√(variance + eps), mean and (biased) variance over each group of channels of each sample.
-fn normalise(x: Tensor<4>, groups: usize, eps: f64) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    let grouped = x.reshape([batch * groups, channels / groups * height * width]);
-    let centred = grouped.clone() - grouped.mean_dim(1);
-    let variance = centred.clone().square().mean_dim(1);
-    (centred * (variance + eps).sqrt().recip()).reshape([batch, channels, height, width])
+    normalise(x, None, channels, 1e-5, activation)
 }
 
 #[cfg(test)]
@@ -132,7 +127,9 @@ mod tests {
         let values: Vec<f32> = Stream::new(3).normals(2 * 8 * 6 * 6).iter().map(|v| 3.0 * v + 5.0).collect();
         let x = Tensor::<4>::from_data(TensorData::new(values, [2, 8, 6, 6]), &device);
         // min(8/4, 32) = 2 groups of 4 channels.
-        for (normed, groups) in [(normalise_groups(x.clone()), 2), (instance_norm(x), 8)] {
+        for (normed, groups) in
+            [(normalise_groups(x.clone(), None, Activation::Identity), 2), (instance_norm(x, Activation::Identity), 8)]
+        {
             let (variance, mean) = normed.reshape([2 * groups, 8 / groups * 36]).var_mean_bias(1);
             assert!(mean.abs().max().into_scalar::<f32>() < 1e-5);
             assert!((variance - 1.0).abs().max().into_scalar::<f32>() < 1e-4);

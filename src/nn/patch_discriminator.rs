@@ -2,13 +2,13 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::leaky_relu;
 use serde::{Deserialize, Serialize};
 
 use super::layers::{Conv, Init, Spread};
 use super::norms::instance_norm;
 use super::published::{Parameter, Published, parameters};
 use super::tangent::SLOPE;
+use crate::kernels::{Activation, activate};
 
 /// The shape of a [`PatchDiscriminator`]. The defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,12 +61,13 @@ impl PatchDiscriminator {
     /// - output: `[batch, 1, height / 8 - 2, width / 8 - 2]` for three halvings
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let last = self.layers.len() - 1;
+        let leaky = Activation::LeakyRelu(SLOPE);
         self.layers.iter().enumerate().fold(x, |x, (i, conv)| {
             let x = conv.forward(x);
             match i {
-                0 => leaky_relu(x, SLOPE),
+                0 => activate(x, leaky),
                 i if i == last => x,
-                _ => leaky_relu(instance_norm(x), SLOPE),
+                _ => instance_norm(x, leaky),
             }
         })
     }

@@ -1,12 +1,11 @@
 //! Doubling and halving of feature maps by small fixed filters (method §3.1; StyleGAN2, Karras et al. 2019).
 //!
-//! The filters are separable, so a resampling is a product by one banded matrix from the left (rows) and one from the
-//! right (columns). Matrix products are the fastest operation of every backend and their gradients are matrix products.
+//! See [`Resize`](crate::kernels::Resize) for the arithmetic.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::layers::constant;
+use crate::kernels::{Resize, resize};
 
 /// The family of filters that a network resamples with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -19,9 +18,6 @@ pub enum Resampling {
     Plain,
 }
 
-/// The binomial taps; their sum is 8.
-const TAPS: [f32; 4] = [1.0, 3.0, 3.0, 1.0];
-
 impl Resampling {
     /// Doubles height and width.
     ///
@@ -29,13 +25,10 @@ impl Resampling {
     /// - input: `[batch, channels, height, width]`
     /// - output: `[batch, channels, 2 * height, 2 * width]`
     pub fn up(self, x: Tensor<4>) -> Tensor<4> {
-        // Output sample n sees input (n + k - 2)/2 where that is whole: one zero follows each sample, two go before.
-        along_both_axes(x, |side| {
-            Banded::new(2 * side, side, |n, m| match self {
-                Self::Plain => ((n / 2) == m) as u8 as f32,
-                Self::Fir => tap(2 * m as isize + 2 - n as isize) / 4.0,
-            })
-        })
+        match self {
+            Self::Fir => resize(x, Resize::Double),
+            Self::Plain => resize(x, Resize::Repeat),
+        }
     }
 
     /// Halves height and width, which must be even.
@@ -44,12 +37,10 @@ impl Resampling {
     /// - input: `[batch, channels, height, width]`
     /// - output: `[batch, channels, height / 2, width / 2]`
     pub fn down(self, x: Tensor<4>) -> Tensor<4> {
-        along_both_axes(x, |side| {
-            Banded::new(side / 2, side, |n, m| match self {
-                Self::Plain => ((m / 2) == n) as u8 as f32 / 2.0,
-                Self::Fir => tap(m as isize + 1 - 2 * n as isize) / 8.0,
-            })
-        })
+        match self {
+            Self::Fir => resize(x, Resize::Halve),
+            Self::Plain => resize(x, Resize::Average),
+        }
     }
 }
 
@@ -59,41 +50,7 @@ impl Resampling {
 /// - input: `[batch, channels, height, width]`
 /// - output: `[batch, channels, height + 1, width + 1]`
 pub fn blur_for_strided_conv(x: Tensor<4>) -> Tensor<4> {
-    along_both_axes(x, |side| Banded::new(side + 1, side, |n, m| tap(m as isize + 2 - n as isize) / 8.0))
-}
-
-fn tap(k: isize) -> f32 {
-    usize::try_from(k).ok().and_then(|k| TAPS.get(k)).copied().unwrap_or(0.0)
-}
-
-/// A matrix `[outputs, inputs]` of filter weights.
-struct Banded {
-    outputs: usize,
-    inputs: usize,
-    weights: Vec<f32>,
-}
-
-impl Banded {
-    fn new(outputs: usize, inputs: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
-        let weights = (0..outputs * inputs).map(|i| weight(i / inputs, i % inputs)).collect();
-        Self { outputs, inputs, weights }
-    }
-
-    fn to_tensor(&self, like: &Tensor<4>) -> Tensor<2> {
-        constant(self.weights.clone(), [self.outputs, self.inputs], like)
-    }
-}
-
-fn along_both_axes(x: Tensor<4>, matrix: impl Fn(usize) -> Banded) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    let (rows, columns) = (matrix(height), matrix(width));
-    let (from_left, from_right) = (rows.to_tensor(&x), columns.to_tensor(&x).transpose());
-    let across = x.reshape([batch * channels * height, width]).matmul(from_right).reshape([
-        batch * channels,
-        height,
-        columns.outputs,
-    ]);
-    from_left.unsqueeze::<3>().matmul(across).reshape([batch, channels, rows.outputs, columns.outputs])
+    resize(x, Resize::Blur)
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 //! runs either way.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::leaky_relu;
 
 use super::layers::{Conv, Linear};
+use crate::kernels::{Activation, activate, add_scaled};
 
 /// The slope of every leaky ReLU in the discriminators.
 pub const SLOPE: f64 = 0.2;
@@ -24,10 +24,10 @@ pub trait Signal: Clone {
     fn act(self) -> Self;
     /// Applies a linear operation to the value and to the tangent.
     fn linear_op(self, op: impl Fn(Tensor<4>) -> Tensor<4>) -> Self;
-    /// Adds a constant to the value.
-    fn shift(self, by: Tensor<4>) -> Self;
-    /// Adds two signals.
-    fn add(self, other: Self) -> Self;
+    /// Convolves and adds a constant to each channel of each sample's value, `[batch, channels_out]`.
+    fn conv_shifted(self, conv: &Conv, by: Tensor<2>) -> Self;
+    /// Adds two signals and multiplies by a factor.
+    fn add_scaled(self, other: Self, factor: f64) -> Self;
     /// Appends a channel with the standard deviation within groups of samples. See [`minibatch_deviation`].
     fn with_minibatch_deviation(self) -> Self;
     /// Sums over height and width: `[batch, channels]`.
@@ -47,16 +47,16 @@ impl Signal for Tensor<4> {
         conv.forward(self)
     }
     fn act(self) -> Self {
-        leaky_relu(self, SLOPE)
+        activate(self, Activation::LeakyRelu(SLOPE))
     }
     fn linear_op(self, op: impl Fn(Tensor<4>) -> Tensor<4>) -> Self {
         op(self)
     }
-    fn shift(self, by: Tensor<4>) -> Self {
-        self + by
+    fn conv_shifted(self, conv: &Conv, by: Tensor<2>) -> Self {
+        conv.forward_shifted(self, by)
     }
-    fn add(self, other: Self) -> Self {
-        self + other
+    fn add_scaled(self, other: Self, factor: f64) -> Self {
+        add_scaled(self, other, factor)
     }
     fn with_minibatch_deviation(self) -> Self {
         let deviation = minibatch_deviation(&self, None).0;
@@ -90,16 +90,19 @@ impl Signal for Dual<4> {
     }
     fn act(self) -> Self {
         let slope = self.value.clone().greater_equal_elem(0.0).float().cast(self.value.dtype()) * (1.0 - SLOPE) + SLOPE;
-        Self { value: leaky_relu(self.value, SLOPE), tangent: self.tangent * slope }
+        Self { value: self.value.act(), tangent: self.tangent * slope }
     }
     fn linear_op(self, op: impl Fn(Tensor<4>) -> Tensor<4>) -> Self {
         Self { value: op(self.value), tangent: op(self.tangent) }
     }
-    fn shift(self, by: Tensor<4>) -> Self {
-        Self { value: self.value + by, tangent: self.tangent }
+    fn conv_shifted(self, conv: &Conv, by: Tensor<2>) -> Self {
+        Self { value: conv.forward_shifted(self.value, by), tangent: conv.forward_tangent(self.tangent) }
     }
-    fn add(self, other: Self) -> Self {
-        Self { value: self.value + other.value, tangent: self.tangent + other.tangent }
+    fn add_scaled(self, other: Self, factor: f64) -> Self {
+        Self {
+            value: add_scaled(self.value, other.value, factor),
+            tangent: add_scaled(self.tangent, other.tangent, factor),
+        }
     }
     fn with_minibatch_deviation(self) -> Self {
         let (deviation, change) = minibatch_deviation(&self.value, Some(&self.tangent));

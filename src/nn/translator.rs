@@ -4,13 +4,12 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
-use burn::tensor::ops::PadMode;
 use serde::{Deserialize, Serialize};
 
 use super::layers::{Conv, Init, Spread, TransposedConv};
 use super::norms::instance_norm;
 use super::published::{Parameter, Published, parameters};
+use crate::kernels::Activation;
 
 /// The shape of a [`Translator`]. The defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,22 +34,22 @@ impl TranslatorConfig {
         let width = self.width;
         let inner = 4 * width;
         Translator {
-            stem: init.conv([1, width], 7, spread).strided(1, 0),
+            stem: init.conv([1, width], 7, spread),
             down: [[width, 2 * width], [2 * width, inner]]
                 .into_iter()
                 .map(|channels| init.conv(channels, 3, spread).strided(2, 1))
                 .collect(),
             blocks: (0..self.blocks)
                 .map(|_| TranslatorBlock {
-                    first: init.conv([inner, inner], 3, spread).strided(1, 0),
-                    second: init.conv([inner, inner], 3, spread).strided(1, 0),
+                    first: init.conv([inner, inner], 3, spread),
+                    second: init.conv([inner, inner], 3, spread),
                 })
                 .collect(),
             up: [[inner, 2 * width], [2 * width, width]]
                 .into_iter()
                 .map(|channels| init.transposed_conv(channels, spread))
                 .collect(),
-            head: init.conv([width, 1], 7, spread).strided(1, 0),
+            head: init.conv([width, 1], 7, spread),
         }
     }
 }
@@ -71,10 +70,6 @@ struct TranslatorBlock {
     second: Conv,
 }
 
-fn reflect(x: Tensor<4>, by: usize) -> Tensor<4> {
-    x.pad([(by, by), (by, by)], PadMode::Reflect)
-}
-
 impl Translator {
     /// Translates.
     ///
@@ -82,19 +77,19 @@ impl Translator {
     /// - input: `[batch, 1, height, width]` in [-1, 1]; height and width multiples of 4, at least 8
     /// - output: the same, in [-1, 1]
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let normed = |x| relu(instance_norm(x));
-        let mut x = normed(self.stem.forward(reflect(x, 3)));
+        let normed = |x| instance_norm(x, Activation::Relu);
+        let mut x = normed(self.stem.forward_mirrored(x));
         for conv in &self.down {
             x = normed(conv.forward(x));
         }
         for block in &self.blocks {
-            let h = normed(block.first.forward(reflect(x.clone(), 1)));
-            x = x + instance_norm(block.second.forward(reflect(h, 1)));
+            let h = normed(block.first.forward_mirrored(x.clone()));
+            x = x + instance_norm(block.second.forward_mirrored(h), Activation::Identity);
         }
         for conv in &self.up {
             x = normed(conv.forward(x));
         }
-        self.head.forward(reflect(x, 3)).tanh()
+        self.head.forward_mirrored(x).tanh()
     }
 }
 

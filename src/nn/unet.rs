@@ -6,7 +6,6 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::leaky_relu;
 use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::layers::{Conv, Init, Spread, TransposedConv};
 use super::norms::InstanceNorm;
 use super::published::{Parameter, Published, parameters};
+use crate::kernels::{Activation, activate};
 
 /// What the stages of the encoder are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,7 +207,7 @@ pub struct Unet {
     slope: f64,
 }
 
-/// Convolution and norm; the rectifier is the caller's.
+/// Convolution, norm and what the caller wants after them.
 #[derive(Module, Debug)]
 struct ConvBlock {
     conv: Conv,
@@ -215,8 +215,8 @@ struct ConvBlock {
 }
 
 impl ConvBlock {
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.norm.forward(self.conv.forward(x))
+    fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        self.norm.forward_then(self.conv.forward(x), activation)
     }
 }
 
@@ -238,16 +238,16 @@ struct ResidualBlock {
 }
 
 impl ResidualBlock {
-    fn forward(&self, x: Tensor<4>, slope: f64) -> Tensor<4> {
-        let inner = self.conv2.forward(leaky_relu(self.conv1.forward(x.clone()), slope));
+    fn forward(&self, x: Tensor<4>, rectifier: Activation) -> Tensor<4> {
+        let inner = self.conv2.forward(self.conv1.forward(x.clone(), rectifier), Activation::Identity);
         let mut around = x;
         if self.shrinks() {
             around = avg_pool2d(around, AvgPoolOptions::new(self.stride).with_stride(self.stride));
         }
         if let Some(skip) = &self.skip {
-            around = skip.forward(around);
+            around = skip.forward(around, Activation::Identity);
         }
-        leaky_relu(inner + around, slope)
+        activate(inner + around, rectifier)
     }
 
     fn shrinks(&self) -> bool {
@@ -290,15 +290,15 @@ impl Unet {
 
     /// What comes out of each level of the decoder, the coarsest first.
     fn features(&self, x: Tensor<4>) -> Vec<Tensor<4>> {
-        let rectified = |x| leaky_relu(x, self.slope);
+        let rectifier = Activation::LeakyRelu(self.slope);
         let mut x = match &self.stem {
-            Some(stem) => rectified(stem.forward(x)),
+            Some(stem) => stem.forward(x, rectifier),
             None => x,
         };
         let mut skips = Vec::with_capacity(self.encoder.len());
         for stage in &self.encoder {
-            x = stage.convs.iter().fold(x, |x, conv| rectified(conv.forward(x)));
-            x = stage.blocks.iter().fold(x, |x, block| block.forward(x, self.slope));
+            x = stage.convs.iter().fold(x, |x, conv| conv.forward(x, rectifier));
+            x = stage.blocks.iter().fold(x, |x, block| block.forward(x, rectifier));
             skips.push(x.clone());
         }
         skips.pop();
@@ -306,7 +306,7 @@ impl Unet {
         for level in &self.decoder {
             let skip = skips.pop().expect("there is a stage for each level");
             x = Tensor::cat(vec![level.up.forward(x), skip], 1);
-            x = level.convs.iter().fold(x, |x, conv| rectified(conv.forward(x)));
+            x = level.convs.iter().fold(x, |x, conv| conv.forward(x, rectifier));
             levels.push(x.clone());
         }
         levels

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::diffusion::ScheduleConfig;
 use crate::domain::{Domain, Pair};
 use crate::error::{Error, Result};
+use crate::kernels::blend;
 use crate::nn::{
     DiffusiveGenerator, DiffusiveGeneratorConfig, DiscriminatorSize, Init, PatchDiscriminator,
     PatchDiscriminatorConfig, TimeDiscriminator, TimeDiscriminatorConfig, Translator, TranslatorConfig,
@@ -148,7 +149,7 @@ impl Generators {
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
                 let live = self.0.remove::<D>(param.id).expect("the average has the parameters of the live networks");
                 let decay = self.1;
-                param.map(|average| average * decay + live * (1.0 - decay))
+                param.map(|average| blend(average, live, decay))
             }
         }
         // `GradientsParams` is Burn's container of tensors of any rank by parameter.

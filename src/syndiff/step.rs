@@ -5,13 +5,14 @@
 //! once, without gradients; the numbers are the same.
 
 use burn::module::Module;
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::networks::{Discriminators, Generators};
 use crate::diffusion::Schedule;
 use crate::domain::{Domain, Pair};
+use crate::kernels::adam;
 use crate::losses;
 use crate::nn::{Embedding, constant};
 
@@ -40,8 +41,7 @@ impl Default for StepOptions {
 impl StepOptions {
     /// Adam with this configuration and no state.
     pub fn optimiser(&self) -> ModuleOptimizer {
-        let [beta_1, beta_2] = self.adam_betas;
-        AdamConfig::new().with_beta_1(beta_1).with_beta_2(beta_2).with_epsilon(1e-8).init()
+        adam(self.adam_betas, 1e-8)
     }
 }
 

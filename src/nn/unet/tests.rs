@@ -81,7 +81,7 @@ fn the_way_around_a_residual_block_averages() {
     // The inner way ends in nothing.
     block.conv2.norm.weight = Param::from_data([0.0], &Device::flex());
     let x = Tensor::<4>::from_data([[[[1.0, 3.0, -8.0, 0.0], [5.0, 7.0, 0.0, -4.0]]]], &Device::flex());
-    let y: Vec<f32> = block.forward(x, 0.01).into_data().try_into_vec().unwrap();
+    let y: Vec<f32> = block.forward(x, Activation::LeakyRelu(0.01)).into_data().try_into_vec().unwrap();
     assert_eq!(y, [4.0, -0.03]);
 }
 

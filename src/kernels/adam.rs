@@ -1,0 +1,116 @@
+//! Adam (Kingma and Ba, arXiv 1412.6980) in one pass over weights, gradients and both moments.
+
+use burn::optim::{Adam, AdamConfig, AdamState, AdaptiveMomentumState, LearningRate, ModuleOptimizer, Optimizer};
+use burn::tensor::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::bridge::{Values, is_ours, plain_values};
+use super::elementwise::CHUNK;
+use super::simd::{Shared, best, has_vectors, written};
+
+/// Decay rates of the two moments, and what keeps the division finite.
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    betas: [f32; 2],
+    epsilon: f32,
+}
+
+/// Burn's Adam with its state; on the processor all values of a parameter are moved in one pass.
+#[derive(Clone)]
+struct FusedAdam {
+    rates: Rates,
+    plain: Adam,
+}
+
+/// Adam for a whole module, without state. What it saves is what Burn's own saves.
+pub fn adam(betas: [f32; 2], epsilon: f32) -> ModuleOptimizer {
+    let config = AdamConfig::new().with_beta_1(betas[0]).with_beta_2(betas[1]).with_epsilon(epsilon);
+    FusedAdam { rates: Rates { betas, epsilon }, plain: config.build() }.into()
+}
+
+impl Optimizer for FusedAdam {
+    type State<const D: usize> = AdamState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        rate: LearningRate,
+        weights: Tensor<D>,
+        gradient: Tensor<D>,
+        state: Option<AdamState<D>>,
+    ) -> (Tensor<D>, Option<AdamState<D>>) {
+        let moments = state.as_ref().map(|state| [&state.momentum.moment_1, &state.momentum.moment_2]);
+        let known = moments.iter().flatten().all(|moment| is_ours(moment));
+        if !has_vectors() || !is_ours(&weights) || !is_ours(&gradient) || !known {
+            return self.plain.step(rate, weights, gradient, state);
+        }
+        let time = state.as_ref().map_or(0, |state| state.momentum.time) + 1;
+        let moments = moments.map(|moments| moments.map(plain_values));
+        let (weights, gradient) = (plain_values(&weights), plain_values(&gradient));
+        let [weights, first, second] =
+            self.rates.moved(rate as f32, time, &weights, &gradient, moments.as_ref()).map(Values::into_tensor);
+        let momentum = AdaptiveMomentumState::new(time, first, second);
+        (weights, Some(AdamState::new(momentum)))
+    }
+
+    fn to_device<const D: usize>(state: AdamState<D>, device: &Device) -> AdamState<D> {
+        Adam::to_device(state, device)
+    }
+}
+
+impl Rates {
+    /// The weights after step `time`, and both moments.
+    fn moved(
+        self,
+        rate: f32,
+        time: usize,
+        weights: &Values,
+        gradient: &Values,
+        moments: Option<&[Values; 2]>,
+    ) -> [Values; 3] {
+        let Self { betas: [beta_1, beta_2], epsilon } = self;
+        let root = (1.0 - beta_2.powi(time as i32)).sqrt();
+        let factor = root / (1.0 - beta_1.powi(time as i32));
+        let step = |weight: f32, gradient: f32, first: f32, second: f32| {
+            let first = first * beta_1 + gradient * (1.0 - beta_1);
+            let second = second * beta_2 + gradient * gradient * (1.0 - beta_2);
+            let change = first * factor / (second.sqrt() + epsilon * root);
+            [weight - change * rate, first, second]
+        };
+        let (shape, length) = (weights.shape(), weights.slice().len());
+        let mut outputs: [Vec<f32>; 2] = [Vec::new(), Vec::new()];
+        let [of_first, of_second] = &mut outputs;
+        let moments = moments.map(|moments| moments.each_ref().map(Values::slice));
+        let fill = |to_weights: Shared, to_first: Shared, to_second: Shared| {
+            (0..length.div_ceil(CHUNK)).into_par_iter().for_each(|chunk| {
+                let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(length);
+                // SAFETY: each chunk has a place of its own in each of the three.
+                let [new_weights, new_first, new_second] = [to_weights, to_first, to_second]
+                    .map(|to| unsafe { std::slice::from_raw_parts_mut(to.at(range.start), range.len()) });
+                let (weights, gradient) = (&weights.slice()[range.clone()], &gradient.slice()[range.clone()]);
+                let old = moments.map(|moments| moments.map(|moment| &moment[range.clone()]));
+                best().dispatch(
+                    #[inline(always)]
+                    || {
+                        let count = weights.len();
+                        for i in 0..count {
+                            let (first, second) = old.map_or((0.0, 0.0), |[first, second]| (first[i], second[i]));
+                            [new_weights[i], new_first[i], new_second[i]] =
+                                step(weights[i], gradient[i], first, second);
+                        }
+                    },
+                );
+            });
+        };
+        // SAFETY: the chunks are the whole of each.
+        let weights = unsafe {
+            written(length, |to_weights| {
+                let first = |to_first: Shared| {
+                    *of_second = written(length, |to_second| fill(to_weights, to_first, to_second));
+                };
+                *of_first = written(length, first);
+            })
+        };
+        let [first, second] = outputs;
+        [weights, first, second].map(|values| Values::new(values, shape.clone()))
+    }
+}

@@ -1,0 +1,85 @@
+//! The sizes of a convolution.
+
+/// What lies around an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Border {
+    /// Zeros.
+    Zero,
+    /// The image mirrored, without its outermost pixels once more.
+    Reflect,
+}
+
+impl Border {
+    /// The pixel of a line of `length` that stands at `place`, counted from the start of the padding; none for zeros.
+    #[inline]
+    pub fn place(self, place: usize, padding: usize, length: usize) -> Option<usize> {
+        let inside = place.wrapping_sub(padding);
+        if inside < length {
+            return Some(inside);
+        }
+        match self {
+            Self::Zero => None,
+            Self::Reflect if place < padding => Some(padding - place),
+            // Beyond the mirrored pixels nothing is asked for; any pixel will do there.
+            Self::Reflect => Some((2 * (length - 1)).saturating_sub(inside)),
+        }
+    }
+}
+
+/// The sizes of a convolution from `[batch, inputs, height, width]` to `[batch, outputs, ..]`, without dilation or groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Images.
+    pub batch: usize,
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+    /// Height and width in.
+    pub size: [usize; 2],
+    /// Height and width of the kernels.
+    pub kernel: [usize; 2],
+    /// Steps between outputs.
+    pub stride: [usize; 2],
+    /// Rows and columns around the image.
+    pub padding: [usize; 2],
+    /// What stands there.
+    pub border: Border,
+}
+
+impl Geometry {
+    /// Height and width out.
+    pub fn size_out(&self) -> [usize; 2] {
+        [0, 1].map(|axis| (self.size[axis] + 2 * self.padding[axis] - self.kernel[axis]) / self.stride[axis] + 1)
+    }
+
+    /// Whether the kernels are written for it: something in, something out, and no border wider than a kernel reaches.
+    pub fn is_usual(&self) -> bool {
+        let axes = [0, 1].map(|axis| {
+            let (size, kernel, padding) = (self.size[axis], self.kernel[axis], self.padding[axis]);
+            let mirrors = self.border == Border::Zero || padding < size;
+            size > 0 && size + 2 * padding >= kernel && padding < kernel && mirrors
+        });
+        let strided = self.stride != [1, 1];
+        axes == [true, true]
+            && self.batch > 0
+            && self.inputs > 0
+            && self.outputs > 0
+            && !(self.border == Border::Reflect && strided)
+    }
+
+    /// Taps of a kernel.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Pixels of an input plane.
+    pub fn area(&self) -> usize {
+        self.size[0] * self.size[1]
+    }
+
+    /// Pixels of an output plane.
+    pub fn area_out(&self) -> usize {
+        self.size_out().iter().product()
+    }
+}

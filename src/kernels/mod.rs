@@ -1,0 +1,36 @@
+//! Operations of the networks that are faster here than Burn's on the processor, each with its gradients.
+//!
+//! Each operation is a function of tensors. On 32-bit floats on a processor with vectors it runs our own kernel; on every
+//! other device, number format and processor, Burn's own operations. Results do not depend on the number of threads.
+//!
+//! `unsafe` stands in this folder only.
+
+mod adam;
+mod bridge;
+mod conv;
+mod convolution;
+mod curve;
+mod elementwise;
+mod geometry;
+mod norm;
+mod normalisation;
+mod phases;
+mod products;
+mod resizing;
+mod sharing;
+mod simd;
+mod spots;
+mod stencil;
+#[cfg(test)]
+mod tests;
+mod weights;
+mod window;
+
+pub use adam::adam;
+pub use convolution::{convolve, convolve_transposed};
+pub use curve::Activation;
+pub use elementwise::{activate, add_scaled, blend};
+pub use geometry::Border;
+pub use normalisation::normalise;
+pub use resizing::resize;
+pub use stencil::Resize;

@@ -1,0 +1,265 @@
+//! Norms over groups of channels with scale, shift and activation in one pass, on slices.
+//!
+//! A group's values are read from memory once: what follows finds them in the cache.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu};
+use super::simd::{Shared, written};
+
+/// The sizes of a norm.
+#[derive(Debug, Clone, Copy)]
+pub struct Groups {
+    /// Images.
+    pub batch: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Pixels.
+    pub area: usize,
+    /// Groups of channels that are normalised together.
+    pub groups: usize,
+    /// Keeps flat groups finite.
+    pub eps: f32,
+    /// What follows.
+    pub activation: Activation,
+}
+
+impl Groups {
+    /// Channels of a group.
+    fn width(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    /// Values of a group.
+    fn length(&self) -> usize {
+        self.width() * self.area
+    }
+
+    /// The factor or summand of a channel of an image, from `[channels]` or `[batch, channels]`.
+    fn of(&self, table: Option<&[f32]>, otherwise: f32, image: usize, channel: usize) -> f32 {
+        table.map_or(otherwise, |table| {
+            if table.len() == self.channels { table[channel] } else { table[image * self.channels + channel] }
+        })
+    }
+}
+
+/// Mean and reciprocal standard deviation of a group.
+pub type Moments = (f32, f32);
+
+/// activation(scale·(x − mean)/√(variance + eps) + shift), and the moments of each group of each image.
+pub fn forward(
+    arch: Arch,
+    groups: &Groups,
+    x: &[f32],
+    scale: Option<&[f32]>,
+    shift: Option<&[f32]>,
+) -> (Vec<f32>, Vec<Moments>) {
+    match groups.activation {
+        Activation::Identity => forward_by(arch, groups, x, scale, shift, Identity),
+        Activation::Relu => forward_by(arch, groups, x, scale, shift, Relu),
+        Activation::LeakyRelu(slope) => forward_by(arch, groups, x, scale, shift, Leaky(slope as f32)),
+        Activation::Silu => forward_by(arch, groups, x, scale, shift, Silu),
+    }
+}
+
+fn forward_by(
+    arch: Arch,
+    groups: &Groups,
+    x: &[f32],
+    scale: Option<&[f32]>,
+    shift: Option<&[f32]>,
+    curve: impl Curve,
+) -> (Vec<f32>, Vec<Moments>) {
+    let length = groups.length();
+    let mut moments = vec![(0.0, 0.0); groups.batch * groups.groups];
+    let fill = |target: Shared| {
+        moments.par_iter_mut().enumerate().for_each(|(group, moments)| {
+            let values = &x[group * length..][..length];
+            // SAFETY: each group has values of its own.
+            let out = unsafe { std::slice::from_raw_parts_mut(target.at(group * length), length) };
+            *moments = arch.dispatch(
+                #[inline(always)]
+                || moments_of(values, groups.eps),
+            );
+            let (mean, rate) = *moments;
+            let (image, first) = (group / groups.groups, group % groups.groups * groups.width());
+            for (channel, (out, values)) in
+                out.chunks_exact_mut(groups.area).zip(values.chunks_exact(groups.area)).enumerate()
+            {
+                let factor = rate * groups.of(scale, 1.0, image, first + channel);
+                let summand = groups.of(shift, 0.0, image, first + channel);
+                arch.dispatch(
+                    #[inline(always)]
+                    || {
+                        for (out, value) in out.iter_mut().zip(values) {
+                            *out = curve.value((value - mean) * factor + summand);
+                        }
+                    },
+                );
+            }
+        });
+    };
+    // SAFETY: the groups are all of the output.
+    let values = unsafe { written(x.len(), fill) };
+    (values, moments)
+}
+
+#[inline(always)]
+fn moments_of(values: &[f32], eps: f32) -> Moments {
+    let count = values.len() as f32;
+    let mean = sum_by(values, |value| value) / count;
+    let variance = sum_by(values, |value| (value - mean) * (value - mean)) / count;
+    (mean, 1.0 / (variance + eps).sqrt())
+}
+
+/// Lanes of sums: enough to hide the latency of an addition.
+const LANES: usize = 64;
+
+#[inline(always)]
+fn sum_by(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let chunks = values.chunks_exact(LANES);
+    for (sum, value) in sums.iter_mut().zip(chunks.remainder()) {
+        *sum += of(*value);
+    }
+    for chunk in chunks {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += of(*value);
+        }
+    }
+    sums.iter().sum()
+}
+
+/// The gradients of a norm.
+pub struct Gradients {
+    /// `[batch, channels, pixels]`
+    pub x: Vec<f32>,
+    /// `[batch, channels]`
+    pub scale: Vec<f32>,
+    /// `[batch, channels]`
+    pub shift: Vec<f32>,
+}
+
+/// The gradients of x, scale and shift from that of the output.
+pub fn backward(
+    arch: Arch,
+    groups: &Groups,
+    x: &[f32],
+    [scale, shift]: [Option<&[f32]>; 2],
+    moments: &[Moments],
+    gradient: &[f32],
+) -> Gradients {
+    match groups.activation {
+        Activation::Identity => backward_by(arch, groups, x, [scale, shift], moments, gradient, Identity),
+        Activation::Relu => backward_by(arch, groups, x, [scale, shift], moments, gradient, Relu),
+        Activation::LeakyRelu(slope) => {
+            backward_by(arch, groups, x, [scale, shift], moments, gradient, Leaky(slope as f32))
+        }
+        Activation::Silu => backward_by(arch, groups, x, [scale, shift], moments, gradient, Silu),
+    }
+}
+
+fn backward_by(
+    arch: Arch,
+    groups: &Groups,
+    x: &[f32],
+    [scale, shift]: [Option<&[f32]>; 2],
+    moments: &[Moments],
+    gradient: &[f32],
+    curve: impl Curve,
+) -> Gradients {
+    let (length, width, area) = (groups.length(), groups.width(), groups.area);
+    let mut of_scale = vec![0.0; groups.batch * groups.channels];
+    let mut of_shift = of_scale.clone();
+    let fill = |target: Shared| {
+        let tables = of_scale.par_chunks_exact_mut(width).zip(of_shift.par_chunks_exact_mut(width));
+        tables.zip(moments).enumerate().for_each(|(group, ((of_scale, of_shift), (mean, rate)))| {
+            let (image, first) = (group / groups.groups, group % groups.groups * width);
+            let range = group * length..(group + 1) * length;
+            let (values, gradient) = (&x[range.clone()], &gradient[range.clone()]);
+            // SAFETY: each group has values of its own.
+            let out = unsafe { std::slice::from_raw_parts_mut(target.at(range.start), length) };
+            let factors = |channel: usize| {
+                (groups.of(scale, 1.0, image, first + channel), groups.of(shift, 0.0, image, first + channel))
+            };
+            // The sums over the group of the gradient of the normalised values, plain and weighted by them.
+            let (mut plain, mut weighted) = (0.0, 0.0);
+            for channel in 0..width {
+                let part = channel * area..(channel + 1) * area;
+                let (factor, summand) = factors(channel);
+                let line = Line { mean: *mean, rate: *rate, factor, summand };
+                let sums = arch.dispatch(
+                    #[inline(always)]
+                    || {
+                        line.through_curve(
+                            curve,
+                            &values[part.clone()],
+                            &gradient[part.clone()],
+                            &mut out[part.clone()],
+                        )
+                    },
+                );
+                (of_shift[channel], of_scale[channel]) = sums;
+                plain += factor * sums.0;
+                weighted += factor * sums.1;
+            }
+            let (plain, weighted) = (plain / length as f32, weighted / length as f32);
+            for channel in 0..width {
+                let part = channel * area..(channel + 1) * area;
+                let (factor, summand) = factors(channel);
+                let line = Line { mean: *mean, rate: *rate, factor, summand };
+                arch.dispatch(
+                    #[inline(always)]
+                    || line.through_norm(&values[part.clone()], plain, weighted, &mut out[part.clone()]),
+                );
+            }
+        });
+    };
+    // SAFETY: the groups are all of the output.
+    let x = unsafe { written(x.len(), fill) };
+    Gradients { x, scale: of_scale, shift: of_shift }
+}
+
+/// What is done to the values of a channel.
+struct Line {
+    mean: f32,
+    rate: f32,
+    factor: f32,
+    summand: f32,
+}
+
+impl Line {
+    /// Writes the gradient before the activation, and sums it up, plain and weighted by the normalised values.
+    #[inline(always)]
+    fn through_curve(&self, curve: impl Curve, values: &[f32], gradient: &[f32], out: &mut [f32]) -> (f32, f32) {
+        let mut sums = [[0.0f32; LANES / 2]; 2];
+        let step = |i: usize, value: f32, gradient: f32, out: &mut f32, sums: &mut [[f32; LANES / 2]; 2]| {
+            let normalised = (value - self.mean) * self.rate;
+            *out = gradient * curve.slope(normalised * self.factor + self.summand);
+            sums[0][i] += *out;
+            sums[1][i] += *out * normalised;
+        };
+        let (values, values_rest) = values.as_chunks::<{ LANES / 2 }>();
+        let (gradient, gradient_rest) = gradient.as_chunks::<{ LANES / 2 }>();
+        let (out, out_rest) = out.as_chunks_mut::<{ LANES / 2 }>();
+        for ((values, gradient), out) in values.iter().zip(gradient).zip(out) {
+            for i in 0..LANES / 2 {
+                step(i, values[i], gradient[i], &mut out[i], &mut sums);
+            }
+        }
+        for (i, ((value, gradient), out)) in values_rest.iter().zip(gradient_rest).zip(out_rest).enumerate() {
+            step(i, *value, *gradient, out, &mut sums);
+        }
+        (sums[0].iter().sum(), sums[1].iter().sum())
+    }
+
+    /// Turns the gradient before the activation into that of x.
+    #[inline(always)]
+    fn through_norm(&self, values: &[f32], plain: f32, weighted: f32, out: &mut [f32]) {
+        for (out, value) in out.iter_mut().zip(values) {
+            let normalised = (value - self.mean) * self.rate;
+            *out = self.rate * (*out * self.factor - plain - normalised * weighted);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Vectors of whatever width this processor has, and memory shared between threads.
+//!
+//! A kernel is written once over [`pulp::Simd`] and compiled for AVX-512, AVX2 with FMA, NEON and plain scalars; which
+//! one runs is decided at run time.
+
+use std::cell::RefCell;
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// The best instructions of this processor.
+pub fn best() -> Arch {
+    Arch::new()
+}
+
+/// Whether this processor has vectors; without, Burn's own operations are as good.
+pub fn has_vectors() -> bool {
+    !matches!(best(), Arch::Scalar)
+}
+
+/// Lanes of the vectors of these instructions.
+pub fn lanes(arch: Arch) -> usize {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    arch.dispatch(Lanes)
+}
+
+/// Reads a vector from any address.
+///
+/// # Safety
+/// `S::F32_LANES` values must be readable at `from`.
+#[inline(always)]
+pub unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
+    // SAFETY: the caller vouches for the memory; a vector is plain data of that many floats, and no alignment is asked.
+    unsafe { from.cast::<S::f32s>().read_unaligned() }
+}
+
+/// Writes a vector to any address.
+///
+/// # Safety
+/// `S::F32_LANES` values must be writable at `to`.
+#[inline(always)]
+pub unsafe fn store<S: Simd>(to: *mut f32, values: S::f32s) {
+    // SAFETY: as in `load`.
+    unsafe { to.cast::<S::f32s>().write_unaligned(values) }
+}
+
+/// The start of memory that threads write to at different places.
+#[derive(Clone, Copy)]
+pub struct Shared(pub *mut f32);
+
+// SAFETY: a bare address; whoever writes through it sees to it that no two threads touch the same place.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The address `by` floats further on.
+    ///
+    /// # Safety
+    /// It must lie in the same allocation.
+    #[inline(always)]
+    pub unsafe fn at(self, by: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(by) }
+    }
+}
+
+/// Values that `fill` writes, every one of them.
+///
+/// # Safety
+/// `fill` must write all `length` values.
+pub unsafe fn written(length: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
+    let mut values = Vec::with_capacity(length);
+    fill(Shared(values.as_mut_ptr()));
+    // SAFETY: the capacity was asked for, and the caller vouches that all is written. To zero it first would send it
+    // through memory once more.
+    unsafe { values.set_len(length) };
+    values
+}
+
+/// Working memory of this thread, at least `length` values of any content; kept from call to call, since fresh pages cost
+/// more than what is done with them.
+pub fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+        Ok(mut scratch) => {
+            if scratch.len() < length {
+                scratch.resize(length, 0.0);
+            }
+            work(&mut scratch[..length])
+        }
+        // A thread that waits for others may be given another kernel's work meanwhile.
+        Err(_) => work(&mut vec![0.0; length]),
+    })
+}

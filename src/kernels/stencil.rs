@@ -1,0 +1,165 @@
+//! Doubling, halving and blurring of planes by the taps 1, 3, 3, 1, or plainly; on slices, plane by plane, each axis by
+//! sums of neighbours.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::simd::{Shared, with_scratch, written};
+
+/// A change of the size of planes, with fixed weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resize {
+    /// Twice the size by the taps \[1, 3, 3, 1\]/4.
+    Double,
+    /// Half the size by the taps \[1, 3, 3, 1\]/8.
+    Halve,
+    /// Twice the size by repetition.
+    Repeat,
+    /// Half the size by means of two.
+    Average,
+    /// One pixel more by the taps \[1, 3, 3, 1\]/8.
+    Blur,
+    /// The transpose of `Blur`: one pixel less.
+    Unblur,
+}
+
+impl Resize {
+    /// The length of a line afterwards.
+    pub fn length(self, length: usize) -> usize {
+        match self {
+            Self::Double | Self::Repeat => 2 * length,
+            Self::Halve | Self::Average => length / 2,
+            Self::Blur => length + 1,
+            Self::Unblur => length - 1,
+        }
+    }
+
+    /// The resize whose matrix is the transpose of this one's, and what to multiply it by in two dimensions.
+    pub fn transpose(self) -> (Self, f32) {
+        match self {
+            Self::Double => (Self::Halve, 4.0),
+            Self::Halve => (Self::Double, 0.25),
+            Self::Repeat => (Self::Average, 4.0),
+            Self::Average => (Self::Repeat, 0.25),
+            Self::Blur => (Self::Unblur, 1.0),
+            Self::Unblur => (Self::Blur, 1.0),
+        }
+    }
+
+    /// The lines that a line of the result is made of, with their weights; those beyond the ends count as zero.
+    fn sources(self, line: usize) -> ([isize; 4], [f32; 4]) {
+        let n = line as isize;
+        match self {
+            Self::Double if line.is_multiple_of(2) => ([n / 2 - 1, n / 2, 0, 0], [0.25, 0.75, 0.0, 0.0]),
+            Self::Double => ([n / 2, n / 2 + 1, 0, 0], [0.75, 0.25, 0.0, 0.0]),
+            Self::Repeat => ([n / 2, 0, 0, 0], [1.0, 0.0, 0.0, 0.0]),
+            Self::Average => ([2 * n, 2 * n + 1, 0, 0], [0.5, 0.5, 0.0, 0.0]),
+            Self::Halve => ([2 * n - 1, 2 * n, 2 * n + 1, 2 * n + 2], [0.125, 0.375, 0.375, 0.125]),
+            Self::Blur => ([n - 2, n - 1, n, n + 1], [0.125, 0.375, 0.375, 0.125]),
+            Self::Unblur => ([n - 1, n, n + 1, n + 2], [0.125, 0.375, 0.375, 0.125]),
+        }
+    }
+
+    /// The matrix of a resize along one axis, `[how.length(length), length]`.
+    pub fn matrix(self, length: usize) -> Vec<f32> {
+        let mut matrix = vec![0.0; self.length(length) * length];
+        for (line, row) in matrix.chunks_exact_mut(length).enumerate() {
+            let (sources, weights) = self.sources(line);
+            for (source, weight) in sources.into_iter().zip(weights) {
+                if let Some(value) = usize::try_from(source).ok().and_then(|source| row.get_mut(source)) {
+                    *value += weight;
+                }
+            }
+        }
+        matrix
+    }
+
+    /// A line across: `line` has two values of zero before its first and after its last.
+    #[inline(always)]
+    fn across(self, line: &[f32], out: &mut [f32], factor: f32) {
+        let fir = |a: f32, b: f32, c: f32, d: f32| (0.125 * (a + d) + 0.375 * (b + c)) * factor;
+        let length = line.len() - 4;
+        match self {
+            Self::Double => {
+                let (before, here, after) = (&line[1..][..length], &line[2..][..length], &line[3..][..length]);
+                for (i, pair) in out.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                    *pair = [(0.25 * before[i] + 0.75 * here[i]) * factor, (0.75 * here[i] + 0.25 * after[i]) * factor];
+                }
+            }
+            Self::Repeat => {
+                for (pair, value) in out.as_chunks_mut::<2>().0.iter_mut().zip(&line[2..]) {
+                    *pair = [value * factor; 2];
+                }
+            }
+            Self::Average => {
+                for (out, pair) in out.iter_mut().zip(line[2..].as_chunks::<2>().0) {
+                    *out = (pair[0] + pair[1]) * 0.5 * factor;
+                }
+            }
+            Self::Halve => {
+                let (low, high) = (line[..length + 2].as_chunks::<2>().0, line[2..].as_chunks::<2>().0);
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = fir(low[i][1], high[i][0], high[i][1], high[i + 1][0]);
+                }
+            }
+            Self::Blur | Self::Unblur => {
+                let line = if self == Self::Blur { line } else { &line[1..] };
+                let count = out.len();
+                let shifted = [0, 1, 2, 3].map(|i| &line[i..][..count]);
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = fir(shifted[0][i], shifted[1][i], shifted[2][i], shifted[3][i]);
+                }
+            }
+        }
+    }
+}
+
+/// Resizes planes of height and width, and multiplies them by a factor.
+pub fn resize(arch: Arch, planes: &[f32], [height, width]: [usize; 2], how: Resize, factor: f32) -> Vec<f32> {
+    let (tall, wide) = (how.length(height), how.length(width));
+    let count = planes.len() / (height * width);
+    let fill = |target: Shared| {
+        planes.par_chunks_exact(height * width).enumerate().for_each(|(i, plane)| {
+            // SAFETY: each plane has a place of its own.
+            let out = unsafe { std::slice::from_raw_parts_mut(target.at(i * tall * wide), tall * wide) };
+            with_scratch(width + 4, |line| {
+                line[..2].fill(0.0);
+                line[width + 2..].fill(0.0);
+                arch.dispatch(
+                    #[inline(always)]
+                    || {
+                        for (row, out) in out.chunks_exact_mut(wide).enumerate() {
+                            mix(plane, width, how.sources(row), &mut line[2..width + 2]);
+                            how.across(line, out, factor);
+                        }
+                    },
+                );
+            });
+        });
+    };
+    // SAFETY: the planes are the whole output.
+    unsafe { written(count * tall * wide, fill) }
+}
+
+/// The weighted sum of lines of a plane.
+#[inline(always)]
+fn mix(plane: &[f32], width: usize, (lines, weights): ([isize; 4], [f32; 4]), out: &mut [f32]) {
+    let mut first = true;
+    for (line, weight) in lines.into_iter().zip(weights) {
+        let inside = usize::try_from(line).ok().and_then(|line| plane.get(line * width..(line + 1) * width));
+        let (Some(values), true) = (inside, weight != 0.0) else { continue };
+        if first {
+            for (out, value) in out.iter_mut().zip(values) {
+                *out = weight * value;
+            }
+            first = false;
+        } else {
+            for (out, value) in out.iter_mut().zip(values) {
+                *out += weight * value;
+            }
+        }
+    }
+    if first {
+        out.fill(0.0);
+    }
+}

@@ -1,0 +1,216 @@
+//! Every kernel against Burn's own operations in 64 bits, on random shapes, forth and back; and that neither the
+//! instructions nor the number of threads change what they should not.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use pulp::Arch;
+
+use super::geometry::Geometry;
+use super::simd::best;
+use super::*;
+use crate::random::Stream;
+
+/// The output of an operation on tensors of these lengths, and the gradients of a random weighting of it.
+fn run(dtype: DType, lengths: &[usize], operation: &dyn Fn(Vec<Tensor<1>>) -> Tensor<1>) -> Vec<Vec<f64>> {
+    let device = Device::flex().autodiff();
+    let mut stream = Stream::new(9);
+    let mut draw = |length: usize| {
+        let values = TensorData::new(stream.normals(length), [length]);
+        Tensor::<1>::from_data(values, (&device, DType::F32)).cast(dtype)
+    };
+    let inputs: Vec<Tensor<1>> = lengths.iter().map(|length| draw(*length).detach().require_grad()).collect();
+    let output = operation(inputs.clone());
+    let weights = draw(output.dims()[0]);
+    let gradients = (output.clone() * weights).sum().backward();
+    let host = |tensor: Tensor<1>| tensor.into_data().convert::<f64>().try_into_vec::<f64>().unwrap();
+    let of_inputs = inputs.iter().map(|input| host(input.grad(&gradients).expect("each input has a gradient")));
+    std::iter::once(host(output.without_autodiff())).chain(of_inputs).collect()
+}
+
+/// Our kernels work in 32 bits; in 64 bits Burn's own operations do.
+fn agree(what: &str, lengths: &[usize], operation: impl Fn(Vec<Tensor<1>>) -> Tensor<1>) {
+    let (ours, plain) = (run(DType::F32, lengths, &operation), run(DType::F64, lengths, &operation));
+    for (place, (ours, plain)) in ours.iter().zip(&plain).enumerate() {
+        assert_eq!(ours.len(), plain.len());
+        let largest = plain.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
+        for (a, b) in ours.iter().zip(plain) {
+            assert!((a - b).abs() < 1e-5 * largest, "{what}, place {place}: {a} is not {b}");
+        }
+    }
+}
+
+fn geometries(seed: u64, count: usize) -> Vec<Geometry> {
+    let mut stream = Stream::new(seed);
+    let mut geometries = Vec::new();
+    while geometries.len() < count {
+        let mut upto = |most: usize| 1 + stream.below(most);
+        let border = if upto(4) == 1 { Border::Reflect } else { Border::Zero };
+        let kernel = [[1, 1], [3, 3], [3, 3], [4, 4], [7, 7], [3, 1], [2, 2]][upto(7) - 1];
+        let stride = [[1, 1], [1, 1], [2, 2], [2, 1], [3, 2]][if border == Border::Zero { upto(5) - 1 } else { 0 }];
+        let size = if upto(3) == 1 { [upto(20), 16 * upto(2)] } else { [upto(20), upto(36)] };
+        let padding = kernel.map(|side: usize| upto(side) - 1);
+        let (batch, inputs, outputs) = (upto(3), upto(11), upto(19));
+        let geometry = Geometry { batch, inputs, outputs, size, kernel, stride, padding, border };
+        if geometry.is_usual() {
+            geometries.push(geometry);
+        }
+    }
+    geometries
+}
+
+#[test]
+fn convolutions_agree_with_plain_ones() {
+    for geometry in geometries(1, 40) {
+        let Geometry { batch, inputs, outputs, size, kernel, stride, padding, border } = geometry;
+        let input = batch * inputs * geometry.area();
+        let weights = outputs * inputs * geometry.taps();
+        for biases in [0, 1, batch] {
+            let lengths = if biases > 0 { vec![input, weights, biases * outputs] } else { vec![input, weights] };
+            agree(&format!("{geometry:?}"), &lengths, |tensors| {
+                let x = tensors[0].clone().reshape([batch, inputs, size[0], size[1]]);
+                let weight = tensors[1].clone().reshape([outputs, inputs, kernel[0], kernel[1]]);
+                let bias = tensors.get(2).map(|bias| bias.clone().reshape([biases, outputs]));
+                let y = convolve(x, weight, bias, stride, padding, border);
+                assert_eq!(y.dims()[2..], geometry.size_out());
+                y.flatten(0, 3)
+            });
+        }
+    }
+}
+
+#[test]
+fn transposed_convolutions_agree_with_plain_ones() {
+    for (kernel, stride, padding, padding_out) in [
+        ([3, 3], [2, 2], [1, 1], [1, 1]),
+        ([2, 2], [2, 2], [0, 0], [0, 0]),
+        ([2, 1], [2, 1], [0, 0], [0, 0]),
+        ([4, 4], [2, 2], [1, 1], [0, 0]),
+    ] {
+        let (batch, inputs, outputs, [height, width]) = (2, 5, 9, [7, 12]);
+        let taps = kernel[0] * kernel[1];
+        agree("transposed", &[batch * inputs * height * width, inputs * outputs * taps, outputs], |tensors| {
+            let x = tensors[0].clone().reshape([batch, inputs, height, width]);
+            let weight = tensors[1].clone().reshape([inputs, outputs, kernel[0], kernel[1]]);
+            convolve_transposed(x, weight, Some(tensors[2].clone()), stride, padding, padding_out).flatten(0, 3)
+        });
+    }
+}
+
+#[test]
+fn norms_agree_with_plain_ones() {
+    let activations =
+        [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2), Activation::Silu].into_iter().enumerate();
+    for (place, activation) in activations {
+        for (batch, channels, height, width, groups) in [(2, 8, 6, 6, 2), (1, 4, 5, 13, 4), (3, 12, 9, 16, 3)] {
+            let area = height * width;
+            for rows in [0, 1, batch] {
+                let table = rows * channels;
+                let lengths =
+                    if rows == 0 { vec![batch * channels * area] } else { vec![batch * channels * area, table, table] };
+                agree(&format!("norm {place} {rows}"), &lengths, |tensors| {
+                    let x = tensors[0].clone().reshape([batch, channels, height, width]);
+                    let affine =
+                        (rows > 0).then(|| [1, 2].map(|i: usize| tensors[i].clone().reshape([rows, channels])));
+                    normalise(x * 2.0 + 1.0, affine, groups, 1e-5, activation).flatten(0, 3)
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn resizing_agrees_with_matrix_products() {
+    for how in [Resize::Double, Resize::Halve, Resize::Repeat, Resize::Average, Resize::Blur] {
+        for (batch, channels, height, width) in [(1, 3, 2, 2), (2, 1, 6, 20), (1, 2, 16, 34)] {
+            agree(&format!("{how:?}"), &[batch * channels * height * width], |tensors| {
+                resize(tensors[0].clone().reshape([batch, channels, height, width]), how).flatten(0, 3)
+            });
+        }
+    }
+}
+
+#[test]
+fn activations_and_sums_agree_with_plain_ones() {
+    for activation in [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.01), Activation::Silu] {
+        agree(&format!("{activation:?}"), &[20_011], |tensors| activate(tensors[0].clone(), activation));
+    }
+    agree("sum", &[37, 37], |tensors| add_scaled(tensors[0].clone(), tensors[1].clone(), 0.7));
+}
+
+#[test]
+fn operations_on_constants_and_parameters_mix() {
+    let device = Device::flex();
+    let constant = Tensor::<4>::ones([1, 2, 4, 4], &device);
+    let weight = Tensor::<4>::ones([3, 2, 3, 3], &device.clone().autodiff()).require_grad();
+    let y = convolve(constant, weight.clone(), None, [1, 1], [1, 1], Border::Zero);
+    let gradients = y.sum().backward();
+    // The middle tap sees all 16 pixels.
+    let gradient = weight.grad(&gradients).unwrap();
+    assert_eq!(gradient.slice([0..1, 0..1, 1..2, 1..2]).into_scalar::<f32>(), 16.0);
+}
+
+/// Everything that a kernel of this geometry computes.
+fn all_of(arch: Arch, geometry: &Geometry) -> Vec<Vec<f32>> {
+    let mut stream = Stream::new(3);
+    let x = stream.normals(geometry.batch * geometry.inputs * geometry.area());
+    let weights = stream.normals(geometry.outputs * geometry.inputs * geometry.taps());
+    let gradient = stream.normals(geometry.batch * geometry.outputs * geometry.area_out());
+    vec![
+        conv::forward(arch, geometry, &x, &weights, None),
+        conv::input_gradient(arch, geometry, &gradient, &weights, None),
+        weights::weight_gradient(arch, geometry, &x, &gradient),
+        weights::plane_sums(&gradient, geometry.area_out()),
+    ]
+}
+
+#[test]
+fn all_instruction_sets_give_the_same_up_to_rounding() {
+    let mut others = vec![Arch::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    others.extend(pulp::x86::V3::try_new().map(Arch::V3));
+    for geometry in geometries(2, 12) {
+        let expected = all_of(best(), &geometry);
+        for arch in &others {
+            for (ours, expected) in all_of(*arch, &geometry).iter().zip(&expected) {
+                let largest = expected.iter().fold(1.0f32, |largest, value| largest.max(value.abs()));
+                assert!(ours.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5 * largest), "{geometry:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let with_threads = |threads: usize, geometry: &Geometry| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| all_of(best(), geometry))
+    };
+    for geometry in geometries(4, 12) {
+        let alone = with_threads(1, &geometry);
+        assert_eq!(alone, with_threads(3, &geometry), "{geometry:?}");
+        assert_eq!(alone, with_threads(8, &geometry), "{geometry:?}");
+    }
+}
+
+#[test]
+fn adam_moves_weights_as_burns_own_does() {
+    use burn::module::{Module, Param};
+    use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+    #[derive(Module, Debug)]
+    struct Weights {
+        weights: Param<Tensor<1>>,
+    }
+    let device = Device::flex().autodiff();
+    let moved = |mut optimiser: ModuleOptimizer| {
+        let mut stream = Stream::new(5);
+        let mut draw = || Tensor::<1>::from_data(TensorData::new(stream.normals(40_000), [40_000]), &device);
+        let mut network = Weights { weights: Param::from_tensor(draw()) };
+        for _ in 0..3 {
+            let loss = (network.weights.val() * draw().detach()).sum();
+            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            network = optimiser.step(0.1, network, gradients);
+        }
+        network.weights.val().without_autodiff().into_data().try_into_vec::<f32>().unwrap()
+    };
+    let plain = AdamConfig::new().with_beta_1(0.5).with_beta_2(0.9).with_epsilon(1e-8).init();
+    assert_eq!(moved(adam([0.5, 0.9], 1e-8)), moved(plain));
+}
