@@ -110,6 +110,18 @@ pub enum Container {
 }
 
 impl Container {
+    /// Its usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Png => "PNG",
+            Self::Tiff => "TIFF",
+            Self::Jpeg => "JPEG",
+            Self::Bmp => "BMP",
+            Self::Nifti => "NIfTI",
+            Self::Numpy => "NumPy",
+        }
+    }
+
     /// The format in which the result for such an image is written: PNG for PNG, JPEG (which would alter it) and BMP
     /// (which has 8 bits only), TIFF for all others, which may hold numbers that a PNG cannot.
     pub fn written_as(self) -> Self {

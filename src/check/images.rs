@@ -3,7 +3,7 @@
 use super::findings::{Findings, Problem};
 use super::reduced;
 use crate::dataset::{Case, SizeSource, load_case};
-use crate::imaging::{self, BitDepth, Container, Plane, is_blank, looks_like_mask};
+use crate::imaging::{self, Plane, is_blank, looks_like_mask};
 use crate::structure::{EdgeMap, EdgeThreshold};
 use image::{ExtendedColorType, ImageDecoder, ImageReader};
 use serde::Serialize;
@@ -93,14 +93,8 @@ pub(super) fn look_at(case: &Case, given_um: Option<f64>, findings: &mut Finding
         is_test: false,
         width: image.plane.width(),
         height: image.plane.height(),
-        bits: match image.depth {
-            BitDepth::Eight => 8,
-            BitDepth::Sixteen => 16,
-        },
-        container: match image.container {
-            Container::Png => "PNG".to_string(),
-            Container::Tiff => "TIFF".to_string(),
-        },
+        bits: 8 * image.depth.bytes() as u8,
+        container: image.container.name().to_string(),
         pixel_size_um: image.case.pixel_size_um,
         pixel_size_source: image.case.pixel_size_source,
         mean: pixels.iter().map(|value| f64::from(*value)).sum::<f64>() / pixels.len() as f64,
