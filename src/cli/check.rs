@@ -169,6 +169,7 @@ impl Args {
         }
         match &self.output {
             Some(folder) => writeln!(out, "look at {}", folder.join("contact_sheet*.png").display())?,
+            None if report.sets.is_empty() => {}
             None => writeln!(out, "(-o DIR writes a contact sheet of the images with their masks)")?,
         }
         Ok(())
@@ -213,7 +214,11 @@ fn images_table(set: &Survey, all: bool) -> Table {
         };
         let share = |class: usize| percent(rows.iter().filter_map(|row| Some(row.classes.as_ref()?[class])).collect());
         let (name, subject) = match rows.as_slice() {
-            [row] => (row.name.clone() + if row.is_test { " (test)" } else { "" }, row.subject.clone()),
+            [row] => {
+                // A subject that is called like its image is nobody's statement.
+                let subject = if row.subject == row.name { NO_VALUE } else { &row.subject };
+                (row.name.clone() + if row.is_test { " (test)" } else { "" }, subject.to_string())
+            }
             rows => {
                 let mut subjects: Vec<&str> = rows.iter().map(|row| row.subject.as_str()).collect();
                 subjects.sort_unstable();
@@ -247,7 +252,11 @@ fn tell_findings(out: &mut impl Write, root: &Path, findings: &[Finding]) -> Res
         let files: Vec<String> = finding.files.iter().take(SHOWN).map(below).collect();
         let more = finding.files.len().saturating_sub(SHOWN);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        writeln!(out, "{severity}: {}{more}: {}", files.join(", "), finding.what)?;
+        let count = match finding.files.len() {
+            1 => String::new(),
+            count => format!(" ({count} files)"),
+        };
+        writeln!(out, "{severity}{count}: {}\n    {}{more}", finding.what, files.join(", "))?;
         if !finding.remedy.is_empty() {
             writeln!(out, "    → {}", finding.remedy)?;
         }
