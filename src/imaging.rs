@@ -6,6 +6,8 @@
 
 mod histogram;
 mod intensity;
+#[cfg(test)]
+mod judged;
 mod ranks;
 mod raster;
 mod read;

@@ -196,4 +196,6 @@ pub(super) fn check_size(width: u64, height: u64, most_pixels: u64) -> Reason<()
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

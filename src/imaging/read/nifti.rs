@@ -161,3 +161,82 @@ fn pixel_size(units: u8, width: f64, height: f64) -> PixelSize {
 fn decimal(number: f64) -> f64 {
     (number as f32).to_string().parse().unwrap_or(number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Intensity, Picture, ReadOptions, Samples, read_bytes};
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+    use std::path::Path;
+
+    /// A volume of 3 columns, 2 rows and `slices` slices of 16-bit signed numbers that count up from -2.
+    fn volume(slices: i16, order: ByteOrder, slope: f32, units: u8) -> Vec<u8> {
+        let mut header = vec![0; 352];
+        let mut put = |place: usize, mut bytes: Vec<u8>| {
+            if order == ByteOrder::Big {
+                bytes.reverse();
+            }
+            header[place..place + bytes.len()].copy_from_slice(&bytes);
+        };
+        put(0, 348i32.to_le_bytes().to_vec());
+        for (i, side) in [if slices == 1 { 2 } else { 3 }, 3, 2, slices].into_iter().enumerate() {
+            put(40 + 2 * i, side.to_le_bytes().to_vec());
+        }
+        put(70, 4i16.to_le_bytes().to_vec());
+        put(72, 16i16.to_le_bytes().to_vec());
+        for (place, number) in [(80, 0.05f32), (84, 0.05), (108, 352.0), (112, slope), (116, 0.5)] {
+            put(place, number.to_le_bytes().to_vec());
+        }
+        header[123] = units;
+        header[344..348].copy_from_slice(b"n+1\0");
+        let numbers = (0..6 * slices).map(|i| i - 2);
+        let bytes = |n: i16| if order == ByteOrder::Big { n.to_be_bytes() } else { n.to_le_bytes() };
+        header.extend(numbers.flat_map(bytes));
+        header
+    }
+
+    fn read(bytes: Vec<u8>, page: Option<usize>) -> crate::error::Result<Picture> {
+        let options = ReadOptions { page, intensity: Intensity::Range { low: -2.0, high: 20.0 } };
+        read_bytes(Path::new("a.nii"), bytes, &options)
+    }
+
+    fn stored(picture: &Picture) -> Vec<f64> {
+        picture.plane.pixels().iter().map(|value| (f64::from(*value) * 22.0 - 2.0).round()).collect()
+    }
+
+    #[test]
+    fn an_image_or_a_chosen_slice_is_read_in_both_byte_orders_packed_or_not() {
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            let plain = volume(3, order, 0.0, 2);
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(&plain).unwrap();
+            for bytes in [plain, packed.finish().unwrap()] {
+                let picture = read(bytes.clone(), Some(2)).unwrap();
+                assert_eq!(stored(&picture), [4.0, 5.0, 6.0, 7.0, 8.0, 9.0], "{order:?}");
+                assert_eq!((picture.plane.height(), picture.plane.width()), (2, 3));
+                assert_eq!((picture.depth, picture.container), (BitDepth::Signed16, Container::Nifti));
+                // Stored in millimetres.
+                assert_eq!(picture.pixel_size_um, Some(50.0));
+                let message = read(bytes, None).unwrap_err().to_string();
+                assert!(message.contains("it has 3 pages or slices"), "{message}");
+            }
+        }
+        assert_eq!(
+            stored(&read(volume(1, ByteOrder::Little, 0.0, 3), None).unwrap()),
+            [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0]
+        );
+        assert_eq!(read(volume(1, ByteOrder::Little, 0.0, 3), None).unwrap().pixel_size_um, Some(0.05));
+        assert_eq!(read(volume(1, ByteOrder::Little, 0.0, 0), None).unwrap().pixel_size_um, None);
+    }
+
+    #[test]
+    fn a_slope_gives_the_numbers_that_are_meant() {
+        let mut input: Input = Box::new(Cursor::new(volume(1, ByteOrder::Little, 2.0, 2)));
+        input.rewind().unwrap();
+        let mut chunked = open(input, None).unwrap();
+        assert_eq!(chunked.depth(), BitDepth::Float32);
+        assert_eq!(chunked.decode(0).unwrap().samples, Samples::Float(vec![-3.5, -1.5, 0.5, 2.5, 4.5, 6.5]));
+    }
+}

@@ -76,7 +76,21 @@ fn shape(header: &str) -> Reason<(usize, usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::{ReadOptions, read_bytes};
     use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn an_image_of_a_stack_is_read() {
+        let header = "{'descr': '>u2', 'fortran_order': False, 'shape': (2, 1, 3), }\n";
+        let mut file = b"\x93NUMPY\x01\0".to_vec();
+        file.extend((header.len() as u16).to_le_bytes());
+        file.extend(header.as_bytes());
+        file.extend([1u16, 2, 3, 0, 13_107, 65_535].map(u16::to_be_bytes).as_flattened());
+        let options = ReadOptions { page: Some(2), intensity: "full".parse().unwrap() };
+        let picture = read_bytes(Path::new("a.npy"), file, &options).unwrap();
+        assert_eq!((picture.plane.pixels(), picture.depth), ([0.0, 0.2, 1.0].as_slice(), BitDepth::Sixteen));
+    }
 
     #[test]
     fn headers_tell_kind_and_shape() {

@@ -386,3 +386,21 @@ fn planes_in_tiles_are_read_also_where_the_tiles_reach_beyond_the_image() {
         assert!(plane.pixels().iter().zip(expected.pixels()).all(|(a, b)| (a - b).abs() < 1e-6), "{height}");
     }
 }
+
+#[test]
+fn every_image_of_the_real_sets_is_read() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    if !data.is_dir() {
+        println!("skipped: {} is not there", data.display());
+        return;
+    }
+    let mut count = 0;
+    for entry in walkdir::WalkDir::new(&data).into_iter().map(|entry| entry.unwrap()) {
+        if has_image_extension(entry.path()) {
+            let is_stack = entry.path().extension().is_some_and(|end| end == "npy");
+            Raster::read_with(entry.path(), is_stack.then_some(25)).unwrap();
+            count += 1;
+        }
+    }
+    assert!(count > 600, "{count} images");
+}
