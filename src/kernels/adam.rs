@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::bridge::{Values, is_ours, plain_values};
 use super::elementwise::CHUNK;
-use super::simd::{Shared, best, has_vectors, written};
+use super::simd::{Shared, best, has_vectors, vectorised, written};
 
 /// Decay rates of the two moments, and what keeps the division finite.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,8 @@ impl Rates {
                     .map(|to| unsafe { std::slice::from_raw_parts_mut(to.at(range.start), range.len()) });
                 let (weights, gradient) = (&weights.slice()[range.clone()], &gradient.slice()[range.clone()]);
                 let old = moments.map(|moments| moments.map(|moment| &moment[range.clone()]));
-                best().dispatch(
+                vectorised(
+                    best(),
                     #[inline(always)]
                     || {
                         let count = weights.len();

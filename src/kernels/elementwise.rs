@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::bridge::{Differentiable, Values, apply, is_ours, plain_values};
 use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu};
 use super::normalisation::activate_plainly;
-use super::simd::{Shared, best, has_vectors, written};
+use super::simd::{Shared, best, has_vectors, vectorised, written};
 
 /// Values that one thread takes at a time.
 pub const CHUNK: usize = 1 << 14;
@@ -55,7 +55,8 @@ fn combine(a: &Values, b: &Values, of: impl Fn(f32, f32) -> f32 + Copy + Send + 
         a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).enumerate().for_each(|(i, (a, b))| {
             // SAFETY: each chunk has a place of its own.
             let out = unsafe { std::slice::from_raw_parts_mut(target.at(i * CHUNK), a.len()) };
-            best().dispatch(
+            vectorised(
+                best(),
                 #[inline(always)]
                 || {
                     for ((out, a), b) in out.iter_mut().zip(a).zip(b) {

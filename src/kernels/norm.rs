@@ -6,7 +6,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu};
-use super::simd::{Shared, written};
+use super::simd::{Shared, vectorised, written};
 
 /// The sizes of a norm.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +78,8 @@ fn forward_by(
             let values = &x[group * length..][..length];
             // SAFETY: each group has values of its own.
             let out = unsafe { std::slice::from_raw_parts_mut(target.at(group * length), length) };
-            *moments = arch.dispatch(
+            *moments = vectorised(
+                arch,
                 #[inline(always)]
                 || moments_of(values, groups.eps),
             );
@@ -89,7 +90,8 @@ fn forward_by(
             {
                 let factor = rate * groups.of(scale, 1.0, image, first + channel);
                 let summand = groups.of(shift, 0.0, image, first + channel);
-                arch.dispatch(
+                vectorised(
+                    arch,
                     #[inline(always)]
                     || {
                         for (out, value) in out.iter_mut().zip(values) {
@@ -189,7 +191,8 @@ fn backward_by(
                 let part = channel * area..(channel + 1) * area;
                 let (factor, summand) = factors(channel);
                 let line = Line { mean: *mean, rate: *rate, factor, summand };
-                let sums = arch.dispatch(
+                let sums = vectorised(
+                    arch,
                     #[inline(always)]
                     || {
                         line.through_curve(
@@ -209,7 +212,8 @@ fn backward_by(
                 let part = channel * area..(channel + 1) * area;
                 let (factor, summand) = factors(channel);
                 let line = Line { mean: *mean, rate: *rate, factor, summand };
-                arch.dispatch(
+                vectorised(
+                    arch,
                     #[inline(always)]
                     || line.through_norm(&values[part.clone()], plain, weighted, &mut out[part.clone()]),
                 );

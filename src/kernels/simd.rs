@@ -30,6 +30,23 @@ pub fn lanes(arch: Arch) -> usize {
     arch.dispatch(Lanes)
 }
 
+/// Does work whose loops the compiler makes into vectors of these instructions. The closure must be marked
+/// `#[inline(always)]`.
+///
+/// It is called by reference: called by value, the compiler puts a function without these instructions in between.
+#[inline(always)]
+pub fn vectorised<R>(arch: Arch, work: impl FnMut() -> R) -> R {
+    struct Work<F>(F);
+    impl<R, F: FnMut() -> R> WithSimd for Work<F> {
+        type Output = R;
+        #[inline(always)]
+        fn with_simd<S: Simd>(mut self, _: S) -> R {
+            (self.0)()
+        }
+    }
+    arch.dispatch(Work(work))
+}
+
 /// Reads a vector from any address.
 ///
 /// # Safety

@@ -4,7 +4,7 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::simd::{Shared, with_scratch, written};
+use super::simd::{Shared, vectorised, with_scratch, written};
 
 /// A change of the size of planes, with fixed weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,8 @@ pub fn resize(arch: Arch, planes: &[f32], [height, width]: [usize; 2], how: Resi
             with_scratch(width + 4, |line| {
                 line[..2].fill(0.0);
                 line[width + 2..].fill(0.0);
-                arch.dispatch(
+                vectorised(
+                    arch,
                     #[inline(always)]
                     || {
                         for (row, out) in out.chunks_exact_mut(wide).enumerate() {
