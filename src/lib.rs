@@ -1,6 +1,7 @@
 //! synlabel turns masks in one microscopy modality into masks in another.
 
 pub mod bench;
+pub mod blocks;
 pub mod check;
 pub mod checkpoint;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod domain;
 pub mod error;
 pub mod evaluation;
 pub mod figures;
+pub mod file_translation;
 pub mod files;
 pub mod grey_levels;
 pub mod imaging;

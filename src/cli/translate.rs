@@ -3,26 +3,33 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
+use indicatif::ProgressBar;
+use serde_json::json;
+use synlabel::blocks::Shard;
 use synlabel::config::TrainConfig;
-use synlabel::dataset::{self, Image, Skipped};
+use synlabel::dataset::{self, Case, Skipped};
 use synlabel::domain::Domain;
+use synlabel::file_translation::{LargeImage, Part, Standing, Translation, blocks_of};
 use synlabel::files::create_dir;
-use synlabel::imaging::{self, Plane};
-use synlabel::prepare::to_working_size;
+use synlabel::imaging::{self, ImageSource, Intensity, Window};
 use synlabel::random::Stream;
-use synlabel::run::{RunFolder, Which};
+use synlabel::run::{Progress, RunFolder, Which};
 use synlabel::syndiff::ImageTranslator;
 
 use super::outcome::{Outcome, failed};
+use super::stopping::stop_on_ctrl_c;
 use super::{DeviceArgs, DomainArg, FormatArg, PrecisionArg, check_precision, file_name, progress_bar, report_skipped};
 
 /// Translate images of any size into the other look.
 ///
 /// Large images go through the networks in overlapping tiles; the noise is one field over the whole image, so no seam
-/// shows. The result has the size, the bit depth and the name of the input. The exit code is 0 when all images were
-/// translated, 2 when some were not (they are listed), 1 when none was.
+/// shows. The result has the size, the bit depth and the name of the input. Images of more than 2048 x 2048 pixels are
+/// read, translated and kept in blocks, so that their size does not matter and the same command goes on after a stop. The
+/// exit code is 0 when all images were translated, 2 when some were not (they are listed), 1 when none was.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -48,6 +55,10 @@ pub struct Args {
     /// Micrometres per pixel of the inputs [default: from sidecars or TIFF tags, then what the run was told]
     #[arg(long, value_name = "UM")]
     pixel_size_um: Option<f64>,
+    /// Make only a share of the work, k of n (2/8): on a cluster, each job of an array makes one. When all are done, the
+    /// command without --shard puts large images together
+    #[arg(long, value_name = "K/N")]
+    shard: Option<Shard>,
 }
 
 /// Which trained networks, and how to run them.
@@ -73,6 +84,8 @@ pub struct ModelArgs {
 pub struct Model {
     pub translator: ImageTranslator,
     pub run: RunFolder,
+    /// Of the checkpoint.
+    pub progress: Progress,
 }
 
 impl ModelArgs {
@@ -87,7 +100,7 @@ impl ModelArgs {
         let networks = &run.config().networks;
         let tile = self.tile.unwrap_or(networks.crop);
         ensure!(tile >= 8, "a tile of {tile} px is too small; give 8 px or more");
-        Ok(Model { translator: ImageTranslator::new(generators, networks, tile, &device.device)?, run })
+        Ok(Model { translator: ImageTranslator::new(generators, networks, tile, &device.device)?, run, progress })
     }
 }
 
@@ -99,117 +112,277 @@ pub fn fallback_pixel_size(config: &TrainConfig, domain: Domain) -> Option<f64> 
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
+        if let Some(size) = self.pixel_size_um {
+            ensure!(size.is_finite() && size > 0.0, "--pixel-size-um must be above 0 micrometres");
+        }
         let to: Domain = self.to.into();
         let model = self.model.load()?;
         model.run.check_direction(to)?;
         let dataset = dataset::discover_files(&self.input, self.format.asked())?;
         eprintln!("{}", dataset.summary());
-        let loaded = dataset::load(&dataset, self.pixel_size_um)?;
-        for note in &loaded.notes {
+        for note in &dataset.notes {
             eprintln!("note: {note}");
         }
         create_dir(&self.output)?;
-        self.refuse_clashes(&loaded.images)?;
-        self.note_pixel_size(&model, &loaded.images, to);
-        let bar = progress_bar(Some(loaded.images.len() as u64));
-        let mut skipped = loaded.skipped;
-        let mut done = 0;
-        for image in &loaded.images {
-            bar.set_message(file_name(&image.case.path));
-            // One bad file must not cost the others.
-            match self.translate(&model, image, to) {
-                Ok(()) => done += 1,
-                Err(error) => {
-                    skipped.push(Skipped { path: image.case.path.clone(), reason: format!("{error:#}") });
-                }
+        self.refuse_clashes(&dataset.cases)?;
+        let mut batch = Batch {
+            args: &self,
+            model: &model,
+            stop: stop_on_ctrl_c(),
+            blocks: 0,
+            unsized_images: 0,
+            written: 0,
+            waiting: 0,
+            of_others: 0,
+        };
+        let mut skipped = dataset.skipped.clone();
+        for case in &dataset.cases {
+            if batch.stop.load(Ordering::Relaxed) {
+                break;
             }
-            bar.inc(1);
+            // One bad file must not cost the others.
+            if let Err(error) = batch.translate(case) {
+                skipped.push(Skipped { path: case.path.clone(), reason: format!("{error:#}") });
+            }
         }
-        bar.finish_and_clear();
+        batch.note_pixel_sizes();
         report_skipped(&skipped);
-        println!("{done} images in {}", self.output.display());
+        batch.tell();
+        if batch.stop.load(Ordering::Relaxed) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let done = batch.written + batch.waiting + batch.of_others;
         Ok(Outcome { done, failed: failed(&skipped, &dataset.cases, &self.input) }.exit_code())
     }
 
-    fn translate(&self, model: &Model, image: &Image, to: Domain) -> Result<()> {
-        let pixel_size = image.case.pixel_size_um.or(fallback_pixel_size(model.run.config(), to.other()));
-        let working = to_working_size(&image.plane, pixel_size, model.run.data().pixel_size_um);
-        // Each image has its own noise: the same field under all would leave the same traces in all.
-        let noise = Stream::new(self.seed).child(image.case.name.as_str());
-        let draws: Vec<Plane> = (0..self.samples)
-            .map(|sample| {
-                let translated = model.translator.translate(&working, to, &noise.child(sample));
-                back_to_size(translated, &image.plane)
-            })
-            .collect();
-        let path = self.output.join(file_name(&image.case.path));
-        let (mean, deviation) = mean_and_deviation(&draws);
-        imaging::write(&path, &mean, image.depth, image.case.pixel_size_um)?;
-        if self.samples > 1 {
-            imaging::write(&deviation_path(&path), &deviation, image.depth, image.case.pixel_size_um)?;
-        }
-        Ok(())
-    }
-
-    /// Outputs carry the names of the inputs: two of one name, or an input in the output folder, would be lost.
-    fn refuse_clashes(&self, images: &[Image]) -> Result<()> {
+    /// Two images of one name, or an input in the output folder, would be lost.
+    fn refuse_clashes(&self, cases: &[Case]) -> Result<()> {
         let output = self.output.canonicalize().unwrap_or_else(|_| self.output.clone());
         let mut names = HashSet::new();
-        for image in images {
-            let path = &image.case.path;
+        for path in cases.iter().map(|case| &case.path) {
             let folder = path.parent().and_then(|parent| parent.canonicalize().ok());
             ensure!(
                 folder.as_deref() != Some(output.as_path()),
                 "{} lies in the output folder and would be overwritten; choose another folder",
                 path.display()
             );
+            let name = output_name(path);
             ensure!(
-                names.insert(file_name(path)),
-                "two inputs are called {}; translate them into different folders",
-                file_name(path)
+                names.insert(name.clone()),
+                "two inputs are called {name} when they are written; translate them into different folders"
             );
         }
         Ok(())
     }
+}
 
-    fn note_pixel_size(&self, model: &Model, images: &[Image], to: Domain) {
-        let Some(working) = model.run.data().pixel_size_um else { return };
-        let unknown = images.iter().filter(|image| image.case.pixel_size_um.is_none()).count();
-        match fallback_pixel_size(model.run.config(), to.other()) {
+/// Images of up to so many pixels (2048 x 2048) are translated in one go; larger ones in blocks that survive a stop.
+const SMALL: usize = 1 << 22;
+
+/// The images of one call.
+struct Batch<'a> {
+    args: &'a Args,
+    model: &'a Model,
+    stop: Arc<AtomicBool>,
+    /// Blocks of the images so far.
+    blocks: usize,
+    /// Images of which nobody knows the pixel size.
+    unsized_images: usize,
+    /// Images that are written.
+    written: usize,
+    /// Images of which the blocks of this share are made.
+    waiting: usize,
+    /// Small images of other shares.
+    of_others: usize,
+}
+
+impl Batch<'_> {
+    fn translate(&mut self, case: &Case) -> Result<()> {
+        let source = ImageSource::open(&case.path, None)?;
+        let blocks_before = self.blocks;
+        let blocks = blocks_of([source.height(), source.width()]).count();
+        self.blocks += blocks;
+        if source.height() * source.width() > SMALL {
+            return self.translate_large(case, &source, blocks_before);
+        }
+        drop(source);
+        // A small image is one piece of work.
+        if self.args.shard.is_some_and(|shard| !shard.holds(blocks_before)) {
+            self.of_others += 1;
+            return Ok(());
+        }
+        self.translate_small(case)
+    }
+
+    fn translate_small(&mut self, case: &Case) -> Result<()> {
+        let (image, notes) = dataset::load_case(case, self.args.pixel_size_um).map_err(anyhow::Error::msg)?;
+        for note in notes {
+            eprintln!("note: {note}");
+        }
+        let pixel_size_um = self.pixel_size(image.case.pixel_size_um);
+        let bar = spinner(case);
+        let size = [image.plane.height(), image.plane.width()];
+        let part = |window: &Window| Ok(image.plane.part(window));
+        let drawn = self.job().window(size, pixel_size_um, &image.plane.window(), &self.noise(case), part)?;
+        bar.finish_and_clear();
+        let format =
+            imaging::Format { depth: image.depth, intensity: image.intensity, pixel_size_um: image.case.pixel_size_um };
+        let path = self.args.output.join(output_name(&case.path));
+        if self.args.samples > 1 {
+            imaging::write(&deviation_path(&path), &drawn.deviation, format.depth, format.pixel_size_um)?;
+        }
+        imaging::write_as(&path, &drawn.mean, &format)?;
+        self.written += 1;
+        Ok(())
+    }
+
+    fn translate_large(&mut self, case: &Case, source: &ImageSource, blocks_before: usize) -> Result<()> {
+        for note in source.notes() {
+            eprintln!("note: {}: {note}", case.name);
+        }
+        let known_um = self.args.pixel_size_um.or(case.pixel_size_um).or(source.pixel_size_um());
+        let pixel_size_um = self.pixel_size(known_um);
+        let intensity = source.fit(Intensity::default(), &mut |_| ())?;
+        let mean = self.args.output.join(output_name(&case.path));
+        let bar = progress_bar(Some(blocks_of([source.height(), source.width()]).count() as u64));
+        bar.set_message(file_name(&case.path));
+        let image = LargeImage {
+            source,
+            pixel_size_um,
+            format: imaging::Format { pixel_size_um: known_um, ..source.format(intensity) },
+            deviation: (self.args.samples > 1).then(|| deviation_path(&mean)),
+            mean,
+            settings: self.settings(source, pixel_size_um)?,
+        };
+        let part = Part { shard: self.args.shard, blocks_before };
+        let standing = self.job().large_image(&image, part, &self.noise(case), &self.stop, &mut || bar.inc(1))?;
+        bar.finish_and_clear();
+        match standing {
+            Standing::Finished => self.written += 1,
+            Standing::ShareFinished => self.waiting += 1,
+            Standing::Stopped => {}
+        }
+        Ok(())
+    }
+
+    fn job(&self) -> Translation<'_> {
+        Translation {
+            translator: &self.model.translator,
+            to: self.args.to.into(),
+            working_um: self.model.run.data().pixel_size_um,
+            draws: self.args.samples,
+        }
+    }
+
+    /// Each image has its own noise: the same field under all would leave the same traces in all.
+    fn noise(&self, case: &Case) -> Stream {
+        Stream::new(self.args.seed).child(case.name.as_str())
+    }
+
+    /// What the blocks of an image depend on.
+    fn settings(&self, source: &ImageSource, pixel_size_um: Option<f64>) -> Result<serde_json::Value> {
+        let file = std::fs::metadata(source.path())?;
+        Ok(json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "image": file_name(source.path()),
+            "bytes": file.len(),
+            "run": self.args.model.model.canonicalize()?,
+            "step": self.model.progress.step,
+            "look": Domain::from(self.args.to).name(),
+            "tile": self.model.translator.tile(),
+            "precision": format!("{:?}", self.args.model.precision),
+            "seed": self.args.seed,
+            "samples": self.args.samples,
+            "pixel_size_um": pixel_size_um,
+        }))
+    }
+
+    /// The pixel size of an image, or what the run was told of its look.
+    fn pixel_size(&mut self, known_um: Option<f64>) -> Option<f64> {
+        self.unsized_images += usize::from(known_um.is_none());
+        let to: Domain = self.args.to.into();
+        known_um.or(fallback_pixel_size(self.model.run.config(), to.other()))
+    }
+
+    fn note_pixel_sizes(&self) {
+        let Some(working) = self.model.run.data().pixel_size_um else { return };
+        let unknown = self.unsized_images;
+        let to: Domain = self.args.to.into();
+        match fallback_pixel_size(self.model.run.config(), to.other()) {
             _ if unknown == 0 => {}
             Some(size) => {
                 eprintln!("note: {unknown} images do not say their pixel size; taken as {size} um as in training")
             }
             None => eprintln!(
-                "note: {unknown} images do not say their pixel size and are used as they are; the networks work at \
+                "note: {unknown} images do not say their pixel size and were used as they are; the networks work at \
                  {working} um per pixel: give --pixel-size-um"
             ),
         }
     }
-}
 
-/// A plane resized to the size of another.
-fn back_to_size(plane: Plane, like: &Plane) -> Plane {
-    if (plane.height(), plane.width()) == (like.height(), like.width()) {
-        return plane;
+    fn tell(&self) {
+        println!("{} images in {}", self.written, self.args.output.display());
+        if self.waiting > 0 {
+            println!(
+                "the blocks of this share are made for {} large images; when those of all shares are, give the command \
+                 without --shard to put them together",
+                self.waiting
+            );
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            println!("stopped; blocks that are made are kept: give the same command again to go on");
+        }
     }
-    imaging::resize(&plane, like.height(), like.width())
 }
 
-/// The pixelwise mean and (population) standard deviation.
-fn mean_and_deviation(draws: &[Plane]) -> (Plane, Plane) {
-    let (height, width) = (draws[0].height(), draws[0].width());
-    let count = draws.len() as f32;
-    let mean = Plane::from_fn(height, width, |y, x| draws.iter().map(|draw| draw.get(y, x)).sum::<f32>() / count);
-    let deviation = Plane::from_fn(height, width, |y, x| {
-        let squares: f32 = draws.iter().map(|draw| (draw.get(y, x) - mean.get(y, x)).powi(2)).sum();
-        (squares / count).sqrt()
-    });
-    (mean, deviation)
+fn spinner(case: &Case) -> ProgressBar {
+    let bar = progress_bar(None);
+    bar.set_message(file_name(&case.path));
+    bar
 }
 
+/// The input's own name; formats that are not written become PNG, or TIFF where they may hold more than 16 bits.
+fn output_name(path: &Path) -> String {
+    let name = file_name(path);
+    let lower = name.to_lowercase();
+    let without = |ending: &str| &name[..name.len() - ending.len()];
+    let others = [
+        (".nii.gz", ".tif"),
+        (".nii", ".tif"),
+        (".npy", ".tif"),
+        (".jpeg", ".png"),
+        (".jpg", ".png"),
+        (".bmp", ".png"),
+    ];
+    let ending = others.iter().find(|(ending, _)| lower.ends_with(ending));
+    ending.map_or_else(|| name.clone(), |(ending, written)| format!("{}{written}", without(ending)))
+}
+
+/// NAME_sd, before all of an ending such as `.ome.tif`.
 fn deviation_path(path: &Path) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{stem}_sd.{extension}"))
+    let name = file_name(path);
+    let lower = name.to_lowercase();
+    let ending = [".ome.tiff", ".ome.tif"].into_iter().find(|ending| lower.ends_with(ending)).map(str::len);
+    let stem = ending.map_or(path.file_stem().map_or(0, |stem| stem.len()), |length| name.len() - length);
+    path.with_file_name(format!("{}_sd{}", &name[..stem], &name[stem..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_have_names_of_formats_that_are_written() {
+        for (input, output) in [
+            ("a/x.png", "x.png"),
+            ("x.ome.tif", "x.ome.tif"),
+            ("x.JPG", "x.png"),
+            ("x.nii.gz", "x.tif"),
+            ("x.1.bmp", "x.1.png"),
+        ] {
+            assert_eq!(output_name(Path::new(input)), output);
+        }
+        assert_eq!(deviation_path(Path::new("o/x.ome.tif")), Path::new("o/x_sd.ome.tif"));
+        assert_eq!(deviation_path(Path::new("x.1.png")), Path::new("x.1_sd.png"));
+    }
 }

@@ -10,6 +10,7 @@ use super::tiff_file::Chunk;
 use super::{BitDepth, Container, Format, Intensity, IntensityMap, Plane, ReadOptions, Samples, Window, with_numbers};
 use crate::error::Result;
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +38,12 @@ enum Pixels {
     Stored(Box<Chunked>, Cache),
     /// In memory.
     Held(Samples),
+}
+
+impl fmt::Debug for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} x {} pixels", self.path.display(), self.height, self.width)
+    }
 }
 
 impl ImageSource {

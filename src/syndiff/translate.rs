@@ -34,6 +34,11 @@ impl ImageTranslator {
         Ok(Self { generators, config: config.clone(), schedule, tile, device: device.clone() })
     }
 
+    /// Side of a tile in pixels.
+    pub fn tile(&self) -> usize {
+        self.tile
+    }
+
     /// The image in the look of `to`.
     ///
     /// Tiles overlap and are blended with a smooth window. The noise of a pixel comes from `noise` and the pixel's place
