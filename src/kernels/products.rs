@@ -7,6 +7,10 @@ use pulp::{Arch, Simd, WithSimd};
 use super::simd::{Shared, load, store};
 use super::spots::{Spot, Spots};
 
+/// Products that are added up one after another: eight channels of a 3 x 3 kernel. The sums of such parts are added up in
+/// turn, since one long sum loses digits with its length.
+const AT_ONCE: usize = 72;
+
 /// Sums of laid-out inputs under the taps, weighted: `target[row][pixel] = bias[row] + Σ weights[row][k]·source[offset[k] + pixel]`.
 pub struct Correlation<'a> {
     /// `[rows, offsets]`
@@ -44,7 +48,7 @@ impl Correlation<'_> {
     #[inline(always)]
     unsafe fn block<S: Simd, const M: usize, const N: usize>(&self, simd: S, row: usize, spots: &[Spot]) {
         let depth = self.offsets.len();
-        let mut sums = [[simd.splat_f32s(0.0); N]; M];
+        let mut totals = [[simd.splat_f32s(0.0); N]; M];
         // SAFETY: rows and offsets are within the weights by construction; the source is readable by the caller's promise.
         unsafe {
             let weights = self.weights.as_ptr().add(row * depth);
@@ -52,15 +56,24 @@ impl Correlation<'_> {
             for j in 0..N {
                 sources[j] = sources[j].add(spots.get_unchecked(j).source);
             }
-            for (k, offset) in self.offsets.iter().enumerate() {
-                let mut values = [simd.splat_f32s(0.0); N];
-                for j in 0..N {
-                    values[j] = load::<S>(sources[j].add(*offset));
+            for (part, offsets) in self.offsets.chunks(AT_ONCE).enumerate() {
+                let weights = weights.add(part * AT_ONCE);
+                let mut sums = [[simd.splat_f32s(0.0); N]; M];
+                for (k, offset) in offsets.iter().enumerate() {
+                    let mut values = [simd.splat_f32s(0.0); N];
+                    for j in 0..N {
+                        values[j] = load::<S>(sources[j].add(*offset));
+                    }
+                    for i in 0..M {
+                        let weight = simd.splat_f32s(*weights.add(i * depth + k));
+                        for j in 0..N {
+                            sums[i][j] = simd.mul_add_e_f32s(weight, values[j], sums[i][j]);
+                        }
+                    }
                 }
                 for i in 0..M {
-                    let weight = simd.splat_f32s(*weights.add(i * depth + k));
                     for j in 0..N {
-                        sums[i][j] = simd.mul_add_e_f32s(weight, values[j], sums[i][j]);
+                        totals[i][j] = simd.add_f32s(totals[i][j], sums[i][j]);
                     }
                 }
             }
@@ -69,7 +82,7 @@ impl Correlation<'_> {
             let bias = simd.splat_f32s(self.bias.map_or(0.0, |bias| bias[row + i]));
             for j in 0..N {
                 // SAFETY: the caller's promise.
-                unsafe { self.put(simd, row + i, &spots[j], simd.add_f32s(sums[i][j], bias)) };
+                unsafe { self.put(simd, row + i, &spots[j], simd.add_f32s(totals[i][j], bias)) };
             }
         }
     }
