@@ -66,7 +66,7 @@ fn bad_files_are_told_and_cost_no_other() {
     let converted = converted(dir.path(), &out, &Layout::NnUnet).unwrap();
     assert_eq!((converted.images, converted.with_masks), (2, 1));
     let failed: Vec<&str> = converted.failed.iter().map(|failed| failed.reason.as_str()).collect();
-    assert!(failed[0].contains("neither a PNG") && failed[1].contains("--mask-threshold"), "{failed:?}");
+    assert!(failed[0].contains("it is no PNG") && failed[1].contains("--mask-threshold"), "{failed:?}");
 }
 
 #[test]

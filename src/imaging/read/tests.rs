@@ -162,7 +162,7 @@ fn of_several_pages_one_must_be_chosen_and_smaller_copies_do_not_count() {
         page.encoder().write_tag(Tag::NewSubfileType, u32::from(is_copy)).unwrap();
         page.write_data(&[value]).unwrap();
     }
-    assert!(refusal(&path).contains("it has 2 pages or slices") && refusal(&path).contains("--page"));
+    assert!(refusal(&path).contains("it has 2 pages or slices") && refusal(&path).contains("a file of its own"));
     let page = |number| Raster::read_with(&path, Some(number)).map(|picture| picture.raster.samples().clone());
     assert_eq!(page(1).unwrap(), Samples::Sixteen(vec![1]));
     assert_eq!(page(2).unwrap(), Samples::Sixteen(vec![3]));

@@ -46,8 +46,8 @@ pub(in crate::imaging) fn checked(wanted: Option<usize>, count: usize) -> Reason
     match wanted {
         None if count == 1 => Ok(0),
         None => Err(Refusal::Sentence(format!(
-            "it has {count} pages or slices, and only one image can be used; choose one by its number, 1 to {count} \
-             (--page), or save it as a file of its own"
+            "it has {count} pages or slices, and only one image can be used; save the one that is meant as a file of its \
+             own"
         ))),
         Some(page) if (1..=count).contains(&page) => Ok(page - 1),
         Some(page) => Err(Refusal::Sentence(format!(
@@ -83,9 +83,9 @@ mod tests {
     fn one_page_needs_no_choice_and_several_do() {
         assert_eq!(checked(None, 1).unwrap(), 0);
         assert_eq!(checked(Some(3), 3).unwrap(), 2);
-        for (wanted, count) in [(None, 3), (Some(0), 3), (Some(4), 3)] {
-            let Err(Refusal::Sentence(reason)) = checked(wanted, count) else { panic!("{wanted:?} of {count}") };
-            assert!(reason.contains("1 to 3"), "{reason}");
+        for (wanted, told) in [(None, "3 pages"), (Some(0), "1 to 3"), (Some(4), "1 to 3")] {
+            let Err(Refusal::Sentence(reason)) = checked(wanted, 3) else { panic!("{wanted:?} of 3") };
+            assert!(reason.contains(told), "{reason}");
         }
     }
 
