@@ -275,7 +275,8 @@ mod tests {
         assert_eq!((written.depth(), written.pixel_size_um()), (BitDepth::Sixteen, Some(0.1)));
         let written = written.plane(&source.window(), &format.intensity).unwrap();
         let differences = drawn.mean.pixels().iter().zip(written.pixels()).map(|(a, b)| (a - b).abs());
-        assert!(differences.fold(0.0, f32::max) < 1e-4, "16-bit steps and the last digits of sums");
+        let largest = differences.fold(0.0, f32::max);
+        assert!(largest < 1e-4, "{largest}: more than 16-bit steps and the last digits of sums");
     }
 
     #[test]

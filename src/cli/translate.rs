@@ -242,7 +242,8 @@ impl Batch<'_> {
         }
         let known_um = self.args.pixel_size_um.or(case.pixel_size_um).or(source.pixel_size_um());
         let pixel_size_um = self.pixel_size(known_um);
-        let intensity = source.fit(Intensity::default(), &mut |_| ())?;
+        // As small images are read.
+        let intensity = source.fit(Intensity::Full, &mut |_| ())?;
         let mean = self.args.output.join(output_name(&case.path));
         let bar = progress_bar(Some(blocks_of([source.height(), source.width()]).count() as u64));
         bar.set_message(file_name(&case.path));
