@@ -1,5 +1,7 @@
 //! synlabel turns masks in one microscopy modality into masks in another.
 
+#![forbid(unsafe_code)]
+
 pub mod bench;
 pub mod blocks;
 pub mod check;
@@ -19,7 +21,6 @@ pub mod files;
 pub mod grey_levels;
 pub mod imaging;
 pub mod import;
-pub mod kernels;
 pub mod ledger;
 pub mod losses;
 pub mod metrics;

@@ -8,7 +8,7 @@ use burn::tensor::activation::softmax;
 
 use super::layers::{Init, Linear, Spread};
 use super::norms::GroupNorm;
-use crate::kernels::add_scaled;
+use synlabel_kernels::add_scaled;
 
 /// Single-head attention with a residual connection: (x + project(softmax(qᵀk/√C)·v))/√2.
 #[derive(Module, Debug)]

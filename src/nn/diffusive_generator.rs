@@ -19,7 +19,7 @@ use super::layers::{Conv, Init, Linear, Spread, sinusoidal_embedding};
 use super::norms::{AdaptiveGroupNorm, GroupNorm};
 use super::resample::{Resampling, blur_for_strided_conv};
 use crate::error::{Error, Result};
-use crate::kernels::{Activation, add_scaled};
+use synlabel_kernels::{Activation, add_scaled};
 
 /// How the time enters the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::{Border, convolve, convolve_transposed};
 use crate::random::Stream;
+use synlabel_kernels::{Border, convolve, convolve_transposed};
 
 /// The number format in which convolutions and linear maps multiply. Everything else (norms, losses, weights,
 /// optimiser) stays in f32.

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::layers::{Init, Linear, Spread};
-use crate::kernels::{Activation, normalise};
+use synlabel_kernels::{Activation, normalise};
 
 impl Init {
     /// A group norm with weight 1 and bias 0.

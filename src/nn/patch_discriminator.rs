@@ -8,7 +8,7 @@ use super::layers::{Conv, Init, Spread};
 use super::norms::instance_norm;
 use super::published::{Parameter, Published, parameters};
 use super::tangent::SLOPE;
-use crate::kernels::{Activation, activate};
+use synlabel_kernels::{Activation, activate};
 
 /// The shape of a [`PatchDiscriminator`]. The defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,11 +1,11 @@
 //! Doubling and halving of feature maps by small fixed filters (method §3.1; StyleGAN2, Karras et al. 2019).
 //!
-//! See [`Resize`](crate::kernels::Resize) for the arithmetic.
+//! See [`Resize`](synlabel_kernels::Resize) for the arithmetic.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::{Resize, resize};
+use synlabel_kernels::{Resize, resize};
 
 /// The family of filters that a network resamples with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

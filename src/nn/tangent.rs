@@ -8,7 +8,7 @@
 use burn::tensor::Tensor;
 
 use super::layers::{Conv, Linear};
-use crate::kernels::{Activation, activate, add_scaled};
+use synlabel_kernels::{Activation, activate, add_scaled};
 
 /// The slope of every leaky ReLU in the discriminators.
 pub const SLOPE: f64 = 0.2;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::layers::{Conv, Init, Spread, TransposedConv};
 use super::norms::instance_norm;
 use super::published::{Parameter, Published, parameters};
-use crate::kernels::Activation;
+use synlabel_kernels::Activation;
 
 /// The shape of a [`Translator`]. The defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::layers::{Conv, Init, Spread, TransposedConv};
 use super::norms::InstanceNorm;
 use super::published::{Parameter, Published, parameters};
-use crate::kernels::{Activation, activate};
+use synlabel_kernels::{Activation, activate};
 
 /// What the stages of the encoder are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

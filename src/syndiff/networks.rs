@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::diffusion::ScheduleConfig;
 use crate::domain::{Domain, Pair};
 use crate::error::{Error, Result};
-use crate::kernels::blend;
 use crate::nn::{
     DiffusiveGenerator, DiffusiveGeneratorConfig, DiscriminatorSize, Init, PatchDiscriminator,
     PatchDiscriminatorConfig, TimeDiscriminator, TimeDiscriminatorConfig, Translator, TranslatorConfig,
 };
+use synlabel_kernels::blend;
 
 /// The sizes of the networks. The defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::networks::{Discriminators, Generators};
 use crate::diffusion::Schedule;
 use crate::domain::{Domain, Pair};
-use crate::kernels::adam;
 use crate::losses;
 use crate::nn::{Embedding, constant};
+use synlabel_kernels::adam;
 
 /// The weights of the losses and the optimiser's numbers. The defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,19 +2,24 @@
 //! instructions nor the number of threads change what they should not.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use fastrand::Rng;
 use pulp::Arch;
 
 use super::geometry::Geometry;
 use super::simd::best;
 use super::*;
-use crate::random::Stream;
+
+/// Numbers in [-2, 2].
+fn numbers(random: &mut Rng, count: usize) -> Vec<f32> {
+    std::iter::repeat_with(|| 4.0 * random.f32() - 2.0).take(count).collect()
+}
 
 /// The output of an operation on tensors of these lengths, and the gradients of a random weighting of it.
 fn run(dtype: DType, lengths: &[usize], operation: &dyn Fn(Vec<Tensor<1>>) -> Tensor<1>) -> Vec<Vec<f64>> {
     let device = Device::flex().autodiff();
-    let mut stream = Stream::new(9);
+    let mut random = Rng::with_seed(9);
     let mut draw = |length: usize| {
-        let values = TensorData::new(stream.normals(length), [length]);
+        let values = TensorData::new(numbers(&mut random, length), [length]);
         Tensor::<1>::from_data(values, (&device, DType::F32)).cast(dtype)
     };
     let inputs: Vec<Tensor<1>> = lengths.iter().map(|length| draw(*length).detach().require_grad()).collect();
@@ -39,10 +44,10 @@ fn agree(what: &str, lengths: &[usize], operation: impl Fn(Vec<Tensor<1>>) -> Te
 }
 
 fn geometries(seed: u64, count: usize) -> Vec<Geometry> {
-    let mut stream = Stream::new(seed);
+    let mut random = Rng::with_seed(seed);
     let mut geometries = Vec::new();
     while geometries.len() < count {
-        let mut upto = |most: usize| 1 + stream.below(most);
+        let mut upto = |most: usize| 1 + random.usize(..most);
         let border = if upto(4) == 1 { Border::Reflect } else { Border::Zero };
         let kernel = [[1, 1], [3, 3], [3, 3], [4, 4], [7, 7], [3, 1], [2, 2]][upto(7) - 1];
         let stride = [[1, 1], [1, 1], [2, 2], [2, 1], [3, 2]][if border == Border::Zero { upto(5) - 1 } else { 0 }];
@@ -150,10 +155,10 @@ fn operations_on_constants_and_parameters_mix() {
 
 /// Everything that a kernel of this geometry computes.
 fn all_of(arch: Arch, geometry: &Geometry) -> Vec<Vec<f32>> {
-    let mut stream = Stream::new(3);
-    let x = stream.normals(geometry.batch * geometry.inputs * geometry.area());
-    let weights = stream.normals(geometry.outputs * geometry.inputs * geometry.taps());
-    let gradient = stream.normals(geometry.batch * geometry.outputs * geometry.area_out());
+    let mut random = Rng::with_seed(3);
+    let x = numbers(&mut random, geometry.batch * geometry.inputs * geometry.area());
+    let weights = numbers(&mut random, geometry.outputs * geometry.inputs * geometry.taps());
+    let gradient = numbers(&mut random, geometry.batch * geometry.outputs * geometry.area_out());
     vec![
         conv::forward(arch, geometry, &x, &weights, None),
         conv::input_gradient(arch, geometry, &gradient, &weights, None),
@@ -201,8 +206,8 @@ fn adam_moves_weights_as_burns_own_does() {
     }
     let device = Device::flex().autodiff();
     let moved = |mut optimiser: ModuleOptimizer| {
-        let mut stream = Stream::new(5);
-        let mut draw = || Tensor::<1>::from_data(TensorData::new(stream.normals(40_000), [40_000]), &device);
+        let mut random = Rng::with_seed(5);
+        let mut draw = || Tensor::<1>::from_data(TensorData::new(numbers(&mut random, 40_000), [40_000]), &device);
         let mut network = Weights { weights: Param::from_tensor(draw()) };
         for _ in 0..3 {
             let loss = (network.weights.val() * draw().detach()).sum();

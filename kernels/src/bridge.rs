@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
-use std::sync::OnceLock;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -54,17 +53,7 @@ pub trait Differentiable<const N: usize>: Debug + Clone + Send + 'static {
 
 /// Whether a tensor holds 32-bit floats on the processor, with or without gradients.
 pub fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
-    if tensor.dtype() != DType::F32 || !are_wanted() {
-        return false;
-    }
-    is_plain_or_tracked(&tensor.clone().into_dispatch())
-}
-
-/// Kernels are used where the variable `SYNLABEL_KERNELS` is 1, and in the tests of this crate: with their last digits the
-/// short training of the demonstration kept the contrast that it turns over with Burn's, which is not understood yet.
-fn are_wanted() -> bool {
-    static WANTED: OnceLock<bool> = OnceLock::new();
-    cfg!(test) || *WANTED.get_or_init(|| std::env::var_os("SYNLABEL_KERNELS").is_some_and(|value| value == "1"))
+    tensor.dtype() == DType::F32 && is_plain_or_tracked(&tensor.clone().into_dispatch())
 }
 
 fn is_plain_or_tracked(tensor: &DispatchTensor) -> bool {

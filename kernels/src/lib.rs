@@ -3,7 +3,7 @@
 //! Each operation is a function of tensors. On 32-bit floats on a processor with vectors it runs our own kernel; on every
 //! other device, number format and processor, Burn's own operations. Results do not depend on the number of threads.
 //!
-//! `unsafe` stands in this folder only.
+//! `unsafe` stands in this crate only.
 
 mod adam;
 mod bridge;
