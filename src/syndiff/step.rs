@@ -330,3 +330,6 @@ impl TermSums {
         (self.total.expect("an iteration has loss terms"), reported)
     }
 }
+
+#[cfg(test)]
+mod tests;
