@@ -66,10 +66,12 @@ impl Ledger {
         let path = self.root.join(TABLE);
         write_atomically(&path, |path| {
             let mut writer = csv::Writer::from_path(path).map_err(csv_error(path))?;
-            let Some(first) = self.rows.first() else { return Ok(()) };
-            writer.write_record(first.iter().map(|(name, _)| name)).map_err(csv_error(path))?;
+            // The newest row has all columns: earlier ones may have been written by a version that knew fewer.
+            let Some(newest) = self.rows.last() else { return Ok(()) };
+            writer.write_record(newest.iter().map(|(name, _)| name)).map_err(csv_error(path))?;
             for row in &self.rows {
-                writer.write_record(row.iter().map(|(_, value)| value.to_string())).map_err(csv_error(path))?;
+                let cells = newest.iter().map(|(name, _)| value_of(row, name).map_or(String::new(), |v| v.to_string()));
+                writer.write_record(cells).map_err(csv_error(path))?;
             }
             writer.flush().map_err(Error::io("write", path))
         })
@@ -77,12 +79,12 @@ impl Ledger {
 
     fn draw_curves(&self) -> Result<()> {
         let series = |prefix: &str| -> Vec<Series> {
-            let Some(first) = self.rows.first() else { return Vec::new() };
-            let columns = first.iter().enumerate().filter(|(_, (name, _))| name.starts_with(prefix));
+            let Some(newest) = self.rows.last() else { return Vec::new() };
+            let columns = newest.iter().filter(|(name, _)| name.starts_with(prefix));
             columns
-                .map(|(i, (name, _))| Series {
+                .map(|(name, _)| Series {
                     name: name[prefix.len()..].replace('_', " "),
-                    points: self.rows.iter().map(|row| (row[0].1, row[i].1)).collect(),
+                    points: self.rows.iter().filter_map(|row| Some((row[0].1, value_of(row, name)?))).collect(),
                 })
                 .collect()
         };
@@ -95,6 +97,10 @@ impl Ledger {
     }
 }
 
+fn value_of(row: &Row, name: &str) -> Option<f64> {
+    row.iter().find(|(column, _)| column == name).map(|(_, value)| *value)
+}
+
 fn read_rows(path: &Path, epochs: u64) -> Result<Vec<Row>> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let mut reader = csv::Reader::from_reader(file);
@@ -102,7 +108,8 @@ fn read_rows(path: &Path, epochs: u64) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for record in reader.records().take(epochs as usize) {
         let record = record.map_err(csv_error(path))?;
-        let row = names.iter().zip(&record).map(|(name, value)| (name.to_string(), value.parse().unwrap_or(f64::NAN)));
+        let known = names.iter().zip(&record).filter(|(_, value)| !value.is_empty());
+        let row = known.map(|(name, value)| (name.to_string(), value.parse().unwrap_or(f64::NAN)));
         rows.push(row.collect());
     }
     Ok(rows)
