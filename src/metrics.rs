@@ -52,6 +52,21 @@ pub fn ssim(a: &Plane, b: &Plane) -> Option<f64> {
     Some(sum / ((height - WINDOW + 1) * (width - WINDOW + 1)) as f64)
 }
 
+/// Pearson's correlation of the values of two planes, in [-1, 1]. None when one of them is of one value throughout.
+///
+/// # Panics
+/// When the planes differ in size.
+pub fn correlation(a: &Plane, b: &Plane) -> Option<f64> {
+    assert_same_size([a.height(), a.width()], [b.height(), b.width()]);
+    let pixels = a.pixels().iter().zip(b.pixels());
+    let Moments(sums) = Moments::total(pixels.map(|(a, b)| Moments::of(f64::from(*a), f64::from(*b))));
+    let [ma, mb, aa, bb, ab] = sums.map(|sum| sum / a.pixels().len() as f64);
+    let [va, vb] = [aa - ma * ma, bb - mb * mb];
+    // What rounding leaves of the variance of equal values.
+    let blank = |variance: f64, square: f64| variance <= 1e-12 * square;
+    (!blank(va, aa) && !blank(vb, bb)).then(|| ((ab - ma * mb) / (va * vb).sqrt()).clamp(-1.0, 1.0))
+}
+
 /// Sums over pixels of a, b, a^2, b^2 and ab.
 #[derive(Clone, Copy)]
 struct Moments([f64; 5]);
@@ -158,6 +173,17 @@ mod tests {
         let tensor = file.tensor(name).unwrap();
         let values = tensor.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
         Plane::new(tensor.shape()[0], tensor.shape()[1], values)
+    }
+
+    #[test]
+    fn a_plane_correlates_fully_with_itself_and_its_negative_and_not_with_blank_ones() {
+        let plane = Plane::from_fn(3, 4, |y, x| (y * 4 + x) as f32 / 11.0);
+        let negative = Plane::from_fn(3, 4, |y, x| 0.5 - 0.5 * plane.get(y, x));
+        let near = |found: Option<f64>, expected: f64| (found.unwrap() - expected).abs() < 1e-6;
+        assert!(near(correlation(&plane, &plane), 1.0) && near(correlation(&plane, &negative), -1.0));
+        let halves = |a: [f32; 4]| Plane::from_fn(1, 4, |_, x| a[x]);
+        assert!(near(correlation(&halves([0.0, 0.0, 1.0, 1.0]), &halves([0.0, 1.0, 0.0, 1.0])), 0.0));
+        assert_eq!(correlation(&plane, &Plane::from_fn(3, 4, |_, _| 0.3)), None);
     }
 
     #[test]

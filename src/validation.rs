@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Domain, Pair};
 use crate::imaging::Plane;
-use crate::metrics::{Summary, l1, psnr, ssim};
+use crate::metrics::{Summary, correlation, l1, psnr, ssim};
 use crate::random::Stream;
 use crate::set_distance::{SetDistance, self_distance};
 use crate::syndiff::ImageTranslator;
@@ -58,6 +58,9 @@ pub struct ValidationScore {
     pub distance: Pair<f64>,
     /// The same before translation.
     pub untranslated: Pair<f64>,
+    /// Mean correlation of each domain's images with their translations: above 0 where light stays light, below 0 where
+    /// it becomes dark.
+    pub contrast: Pair<f64>,
     /// What the best checkpoint is chosen by; see [`ValidationScore::total`].
     pub score: f64,
 }
@@ -102,8 +105,9 @@ impl Validation {
             let translated: Vec<&Plane> = trips.of(domain).iter().map(|trip| &trip.translation).collect();
             self.real.of(domain.other()).distance(&translated).total
         });
+        let contrast = trips.map(|trips| mean_contrast(trips));
         let score = ValidationScore::total(&fidelity, &distance, &self.untranslated);
-        (ValidationScore { fidelity, distance, untranslated: self.untranslated, score }, trips)
+        (ValidationScore { fidelity, distance, untranslated: self.untranslated, contrast, score }, trips)
     }
 }
 
@@ -113,6 +117,12 @@ pub fn round_trips(translator: &ImageTranslator, planes: &[Plane], from: Domain,
     let back = translator.translate_each(&there, from, &noise.child("back"));
     let trips = planes.iter().zip(there).zip(back);
     trips.map(|((source, translation), back)| RoundTrip { source: source.clone(), translation, back }).collect()
+}
+
+/// The mean correlation of images with their translations; blank ones correlate with nothing.
+fn mean_contrast(trips: &[RoundTrip]) -> f64 {
+    let each: Vec<f64> = trips.iter().filter_map(|trip| correlation(&trip.source, &trip.translation)).collect();
+    Summary::of(&each).map_or(0.0, |summary| summary.mean)
 }
 
 fn mean_fidelity(trips: &[RoundTrip]) -> Fidelity {

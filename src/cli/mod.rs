@@ -29,6 +29,7 @@ use synlabel::dataset::{Format, Skipped};
 use synlabel::device::{self, Chosen, PROBE_COMMAND};
 use synlabel::domain::Domain;
 use synlabel::nn::Precision;
+use synlabel::syndiff::Contrast;
 
 /// Turn masks in one microscopy modality into masks in another.
 #[derive(Debug, Parser)]
@@ -119,6 +120,26 @@ impl From<PrecisionArg> for Precision {
         match precision {
             PrecisionArg::F32 => Self::F32,
             PrecisionArg::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ContrastArg {
+    /// As published
+    Free,
+    /// Light stays light
+    Kept,
+    /// Light becomes dark
+    Inverted,
+}
+
+impl From<ContrastArg> for Contrast {
+    fn from(contrast: ContrastArg) -> Self {
+        match contrast {
+            ContrastArg::Free => Self::Free,
+            ContrastArg::Kept => Self::Kept,
+            ContrastArg::Inverted => Self::Inverted,
         }
     }
 }

@@ -15,7 +15,7 @@ use synlabel::segmentation::plan::Plan;
 use super::pseudo_display::{Display, tell};
 use super::segment_train::parse_seconds;
 use super::stopping::stop_on_ctrl_c;
-use super::{DeviceArgs, FormatArg, PresetArg, report_skipped};
+use super::{ContrastArg, DeviceArgs, FormatArg, PresetArg, report_skipped};
 
 /// Make masks by tutorship: translate the labelled images into the look of the target, train a proxy model on them, and
 /// let it label the target images.
@@ -169,6 +169,9 @@ struct TranslatorArgs {
     /// Draw crops of the emptier set where there is structure, so that both are as dense (see `synlabel check`)
     #[arg(long)]
     balance_crops: bool,
+    /// Whether what is light in one look is light in the other; free leaves it to chance [default: the preset's]
+    #[arg(long, value_enum)]
+    contrast: Option<ContrastArg>,
     /// Draws of each translation: their masks are averaged, and where they disagree confidence is low
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..), value_name = "K")]
     draws: u64,
@@ -307,6 +310,7 @@ impl TranslatorArgs {
         }
         config.seed = seed;
         config.balance_crops |= self.balance_crops;
+        config.step.contrast = self.contrast.map_or(config.step.contrast, Into::into);
         config.epochs = self.epochs.unwrap_or(config.epochs);
         config.pixel_size_um = self.pixel_size_um.unwrap_or(config.pixel_size_um);
         let folders = Pair { labelled: inputs.labelled.clone().unwrap_or_default(), target: inputs.target.clone() };

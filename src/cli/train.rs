@@ -16,7 +16,8 @@ use synlabel::validation::ValidationScore;
 
 use super::stopping::stop_on_ctrl_c;
 use super::{
-    DeviceArgs, FormatArg, PrecisionArg, PresetArg, check_precision, print_above, progress_bar, report_skipped,
+    ContrastArg, DeviceArgs, FormatArg, PrecisionArg, PresetArg, check_precision, print_above, progress_bar,
+    report_skipped,
 };
 
 /// Train a translator between the look of the labelled images and the look of the target images.
@@ -78,6 +79,9 @@ struct Overrides {
     /// Draw crops of the emptier set where there is structure, so that both are as dense (see `synlabel check`)
     #[arg(long)]
     balance_crops: bool,
+    /// Whether what is light in one look is light in the other; free leaves it to chance
+    #[arg(long, value_enum)]
+    contrast: Option<ContrastArg>,
     /// Passes over the data
     #[arg(long)]
     epochs: Option<u64>,
@@ -123,6 +127,7 @@ impl Overrides {
         }
         set(&mut config.pixel_size_um, self.pixel_size_um);
         config.balance_crops |= self.balance_crops;
+        set(&mut config.step.contrast, self.contrast.map(Into::into));
         set(&mut config.epochs, self.epochs);
         set(&mut config.iterations_per_epoch, self.iterations_per_epoch);
         set(&mut config.batch, self.batch);
@@ -276,16 +281,30 @@ impl Display {
 fn epoch_line(epoch: u64, score: &ValidationScore, best: bool) -> String {
     format!(
         "epoch {epoch:4}  there-and-back SSIM {:.3} / {:.3}  distance to the real look {:.2} / {:.2} (untranslated {:.2} / \
-         {:.2})  score {:.3}{}",
+         {:.2})  contrast {}  score {:.3}{}",
         score.fidelity.labelled.ssim,
         score.fidelity.target.ssim,
         score.distance.labelled,
         score.distance.target,
         score.untranslated.labelled,
         score.untranslated.target,
+        contrast_word(score),
         score.score,
         if best { "  best so far" } else { "" }
     )
+}
+
+/// What became of light and dark, in both directions.
+fn contrast_word(score: &ValidationScore) -> &'static str {
+    const CLEAR: f64 = 0.3;
+    let [labelled, target] = [score.contrast.labelled, score.contrast.target];
+    if labelled > CLEAR && target > CLEAR {
+        "kept"
+    } else if labelled < -CLEAR && target < -CLEAR {
+        "inverted"
+    } else {
+        "unclear"
+    }
 }
 
 /// The losses that tell most, in few letters.

@@ -7,5 +7,7 @@ mod step;
 mod translate;
 
 pub use networks::{Discriminators, Generators, SynDiffConfig};
-pub use step::{DomainDraws, LearningRates, LossTerms, StepContext, StepDraws, StepOptions, StepState, TERM_NAMES};
+pub use step::{
+    Contrast, DomainDraws, LearningRates, LossTerms, StepContext, StepDraws, StepOptions, StepState, TERM_NAMES,
+};
 pub use translate::ImageTranslator;

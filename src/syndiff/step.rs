@@ -16,6 +16,36 @@ use crate::losses;
 use crate::nn::{Embedding, constant};
 use synlabel_kernels::adam;
 
+/// What becomes of light and dark in a translation. Without pairs nothing tells whether the dark rings of one look are the
+/// dark or the bright rings of the other: a translator that turns light and dark over, and turns them back on its way
+/// home, loses nothing. Which of the two a training falls into is decided in its first iterations and mostly by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Contrast {
+    /// Whatever comes, as published.
+    #[default]
+    Free,
+    /// What is light in one look is light in the other.
+    Kept,
+    /// What is light in one look is dark in the other.
+    Inverted,
+}
+
+impl Contrast {
+    /// By what a translator begins: images in [-1, 1] times this.
+    fn sign(self) -> Option<f64> {
+        match self {
+            Self::Free => None,
+            Self::Kept => Some(1.0),
+            Self::Inverted => Some(-1.0),
+        }
+    }
+}
+
+/// The weight of the images themselves, or of their negatives, as a translator's aim in its first iterations: that of the
+/// cycle in CycleGAN, beside adversarial losses of weight 1.
+const START_WEIGHT: f64 = 10.0;
+
 /// The weights of the losses and the optimiser's numbers. The defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -30,11 +60,23 @@ pub struct StepOptions {
     pub adam_betas: [f32; 2],
     /// Decay of the running average of the generators' weights.
     pub ema_decay: f64,
+    /// What becomes of light and dark: other than free, translators begin by learning their input or its negative.
+    pub contrast: Contrast,
+    /// For how many iterations they do.
+    pub contrast_iterations: u64,
 }
 
 impl Default for StepOptions {
     fn default() -> Self {
-        Self { l1_weight: 0.5, r1_gamma: 1.0, r1_every: 10, adam_betas: [0.5, 0.9], ema_decay: 0.999 }
+        Self {
+            l1_weight: 0.5,
+            r1_gamma: 1.0,
+            r1_every: 10,
+            adam_betas: [0.5, 0.9],
+            ema_decay: 0.999,
+            contrast: Contrast::Free,
+            contrast_iterations: 100,
+        }
     }
 }
 
@@ -228,6 +270,10 @@ impl StepState {
             let cycled = makers.translator_to(domain).forward(source);
             sums.add_weighted("cycle", losses::l1(cycled, real.clone()), weight);
             sums.add_weighted("reconstruction", losses::l1(clean, real.clone()), weight);
+            if let Some(sign) = context.starting_sign(self.step) {
+                let start = batch.of(domain.other()).clone() * sign;
+                sums.learn(losses::l1(estimates.of(domain).clone(), start) * START_WEIGHT);
+            }
         }
         let (total, terms) = sums.finish(&TERM_NAMES[5..]);
         let gradients = GradientsParams::from_grads(total.backward(), &self.generators);
@@ -257,6 +303,11 @@ struct NoisyPair {
 impl StepContext {
     fn regularises(&self, step: u64) -> bool {
         step.is_multiple_of(self.options.r1_every)
+    }
+
+    /// The sign of the images by which translators begin, in the iterations in which they do.
+    fn starting_sign(&self, step: u64) -> Option<f64> {
+        self.options.contrast.sign().filter(|_| step < self.options.contrast_iterations)
     }
 
     fn noisy_pair(&self, clean: &Tensor<4>, draws: &DomainDraws) -> NoisyPair {

@@ -78,6 +78,7 @@ fn row(progress: &Progress, learning_rate: f64, losses: &[f64; TERM_NAMES.len()]
         let direction = format!("{name}_to_{}", domain.other().name());
         row.push((format!("distance/{direction}"), *score.distance.of(domain)));
         row.push((format!("distance/{direction}_untranslated"), *score.untranslated.of(domain)));
+        row.push((format!("contrast/{direction}"), *score.contrast.of(domain)));
     }
     row.push(("score".into(), score.score));
     row

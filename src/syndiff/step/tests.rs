@@ -4,15 +4,18 @@ use burn::tensor::{DType, Device, TensorData};
 
 use super::*;
 use crate::diffusion::ScheduleConfig;
+use crate::imaging::Plane;
+use crate::metrics::correlation;
 use crate::nn::published::{self, HostTensors};
 use crate::nn::{
     DiffusiveGeneratorConfig, Init, PatchDiscriminatorConfig, Precision, TimeDiscriminatorConfig, TranslatorConfig,
 };
 use crate::random::Stream;
 use crate::syndiff::SynDiffConfig;
+use crate::tensors::{to_planes, to_tensor};
 
 const CROP: usize = 32;
-const BATCH: usize = 2;
+const LATENT: usize = 12;
 
 struct Cast(DType);
 
@@ -31,7 +34,7 @@ fn narrow() -> SynDiffConfig {
             multipliers: vec![1, 2, 2],
             blocks: 1,
             attention_at: vec![16],
-            latent_dim: 12,
+            latent_dim: LATENT,
             style_dim: 16,
             mapping_layers: 2,
             ..DiffusiveGeneratorConfig::default()
@@ -40,6 +43,26 @@ fn narrow() -> SynDiffConfig {
         time_discriminator: TimeDiscriminatorConfig { width: 8, time_dim: 16 },
         patch_discriminator: PatchDiscriminatorConfig { width: 8, halvings: 2 },
     }
+}
+
+fn noise<const D: usize>(stream: &mut Stream, shape: [usize; D], dtype: DType) -> Tensor<D> {
+    let values = TensorData::new(stream.normals(shape.iter().product()), shape);
+    Tensor::<D>::from_data(values, (&Device::flex(), DType::F32)).cast(dtype)
+}
+
+/// The draws of an iteration on as many images as there are times.
+fn draws(stream: &mut Stream, times: &[usize], dtype: DType) -> StepDraws {
+    let image = [times.len(), 1, CROP, CROP];
+    let mut half = || {
+        Pair::from_fn(|_| DomainDraws {
+            t: times.to_vec(),
+            noise: noise(stream, image, dtype),
+            next_noise: noise(stream, image, dtype),
+            posterior_noise: noise(stream, image, dtype),
+            latent: noise(stream, [times.len(), LATENT], dtype),
+        })
+    };
+    StepDraws { discriminators: half(), generators: half() }
 }
 
 /// Small enough that the discriminators' step leaves the generators a sensible judge.
@@ -65,22 +88,8 @@ fn moved(dtype: DType) -> ([Option<f32>; 9], Vec<[HostTensors; 2]>) {
     let before = exported(&generators, &discriminators).into_iter().flatten();
 
     let mut stream = Stream::new(6);
-    let mut draw = |shape: [usize; 4]| {
-        let values = TensorData::new(stream.normals(shape.iter().product()), shape);
-        Tensor::<4>::from_data(values, (&device, DType::F32)).cast(dtype)
-    };
-    let image = [BATCH, 1, CROP, CROP];
-    let batch = Pair::from_fn(|_| draw(image).tanh());
-    let mut draws = || {
-        Pair::from_fn(|_| DomainDraws {
-            t: vec![0, 2],
-            noise: draw(image),
-            next_noise: draw(image),
-            posterior_noise: draw(image),
-            latent: draw([BATCH, 12, 1, 1]).flatten(1, 3),
-        })
-    };
-    let draws = StepDraws { discriminators: draws(), generators: draws() };
+    let batch = Pair::from_fn(|_| noise(&mut stream, [2, 1, CROP, CROP], dtype).tanh());
+    let draws = draws(&mut stream, &[0, 2], dtype);
     let options = StepOptions::default();
     let context = StepContext { schedule: config.schedule.init().unwrap(), embedding: Embedding::Positional, options };
     let mut state = StepState::new(generators, discriminators, &context.options);
@@ -115,4 +124,39 @@ fn gradients_of_a_whole_iteration_are_those_of_plain_operations() {
         let size = norm(&mut plain.iter().copied());
         assert!(size > 1e-3 && error < 1e-4 * size, "the gradient of {size} is wrong by {error}");
     }
+}
+
+/// Translators into both looks after some iterations on stripes: how their output goes with their input.
+fn correlations_after_training(contrast: Contrast) -> Pair<f64> {
+    let device = Device::flex();
+    let config = narrow();
+    let mut init = Init::new(Stream::new(3), &device, Precision::F32);
+    let options = StepOptions { contrast, contrast_iterations: 20, ..StepOptions::default() };
+    let discriminators = Discriminators::new(&config, &mut init);
+    let mut state = StepState::new(Generators::new(&config, &mut init), discriminators, &options);
+    let stripes = |stream: &mut Stream| {
+        let [period, shift] = [stream.between(6.0, 16.0), stream.between(0.0, 6.0)].map(|value| value as f32);
+        Plane::from_fn(CROP, CROP, |y, x| 0.5 + 0.4 * ((y as f32 + 0.5 * x as f32) / period + shift).sin())
+    };
+    let mut stream = Stream::new(8);
+    let context = StepContext { schedule: config.schedule.init().unwrap(), embedding: Embedding::Positional, options };
+    for _ in 0..20 {
+        let batch = Pair::from_fn(|_| to_tensor(&[stripes(&mut stream)], &device));
+        let times = [stream.below(4)];
+        let draws = draws(&mut stream, &times, DType::F32);
+        state.advance(&batch, &draws, &context, LearningRates { generators: 2e-3, discriminators: 1e-4 });
+    }
+    let image = stripes(&mut stream);
+    Pair::from_fn(|domain| {
+        let translator = state.generators.valid().translator_to(domain).clone();
+        correlation(&image, &to_planes(translator.forward(to_tensor(&[image.clone()], &device)))[0]).unwrap()
+    })
+}
+
+#[test]
+fn a_training_begins_with_the_contrast_that_was_asked_for() {
+    let kept = correlations_after_training(Contrast::Kept);
+    assert!(kept.labelled > 0.8 && kept.target > 0.8, "{kept:?}");
+    let inverted = correlations_after_training(Contrast::Inverted);
+    assert!(inverted.labelled < -0.8 && inverted.target < -0.8, "{inverted:?}");
 }
