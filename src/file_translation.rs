@@ -205,32 +205,8 @@ fn join(
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-
     use super::*;
     use crate::imaging::{self, BitDepth, Intensity};
-    use crate::nn::{DiffusiveGeneratorConfig, Init, Precision, TranslatorConfig};
-    use crate::syndiff::{Generators, SynDiffConfig};
-
-    fn translator() -> ImageTranslator {
-        let config = SynDiffConfig {
-            crop: 32,
-            generator: DiffusiveGeneratorConfig {
-                width: 4,
-                multipliers: vec![1, 1],
-                blocks: 1,
-                latent_dim: 4,
-                style_dim: 8,
-                mapping_layers: 1,
-                ..Default::default()
-            },
-            translator: TranslatorConfig { width: 4, blocks: 1 },
-            ..SynDiffConfig::default()
-        };
-        let device = Device::flex();
-        let generators = Generators::new(&config, &mut Init::new(Stream::new(1), &device, Precision::F32));
-        ImageTranslator::new(generators, &config, 64, &device).unwrap()
-    }
 
     #[test]
     fn blocks_made_after_a_stop_and_in_shares_join_to_what_one_go_gives() {
@@ -240,7 +216,7 @@ mod tests {
         imaging::write(&at("in.tif"), &image, BitDepth::Sixteen, Some(0.1)).unwrap();
         let source = ImageSource::open(&at("in.tif"), None).unwrap();
         let format = source.format(source.fit(Intensity::Automatic, &mut |_| ()).unwrap());
-        let translator = translator();
+        let translator = ImageTranslator::tiny(64);
         // At a third of the resolution, so that the test is quick.
         let job = Translation { translator: &translator, to: Domain::Target, working_um: Some(0.3), draws: 2 };
         let noise = Stream::new(5);

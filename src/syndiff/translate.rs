@@ -181,11 +181,10 @@ fn tile_noise(stream: &Stream, tile: &Tile) -> impl Iterator<Item = f32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nn::{DiffusiveGeneratorConfig, Init, Precision, TranslatorConfig};
-
-    fn tiny() -> ImageTranslator {
+impl ImageTranslator {
+    /// Narrow generators with random weights, on tiles of this side.
+    pub(crate) fn tiny(tile: usize) -> Self {
+        use crate::nn::{DiffusiveGeneratorConfig, Init, Precision, TranslatorConfig};
         let config = SynDiffConfig {
             crop: 32,
             generator: DiffusiveGeneratorConfig {
@@ -202,8 +201,13 @@ mod tests {
         };
         let device = Device::flex();
         let generators = Generators::new(&config, &mut Init::new(Stream::new(1), &device, Precision::F32));
-        ImageTranslator::new(generators, &config, 32, &device).unwrap()
+        Self::new(generators, &config, tile, &device).unwrap()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     fn largest_step_at_borders_and_elsewhere(plane: &Plane) -> (f32, f32) {
         let (mut at_border, mut elsewhere) = (0f32, 0f32);
@@ -222,7 +226,7 @@ mod tests {
 
     #[test]
     fn translations_of_smooth_images_have_no_step_at_tile_borders() {
-        let translator = tiny();
+        let translator = ImageTranslator::tiny(32);
         for image in [Plane::from_fn(90, 100, |_, _| 0.5), Plane::from_fn(90, 100, |y, x| (y + 2 * x) as f32 / 300.0)] {
             let translated = translator.translate(&image, Domain::Target, &Stream::new(3));
             let (at_border, elsewhere) = largest_step_at_borders_and_elsewhere(&translated);
@@ -233,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_translator_alone_translates_any_size_as_it_does_a_tile() {
-        let translator = tiny();
+        let translator = ImageTranslator::tiny(32);
         let image = Plane::from_fn(33, 90, |y, x| ((3 * y + 7 * x) % 11) as f32 / 10.0);
         let alone = translator.translate_alone(&image, Domain::Target);
         assert_eq!((alone.height(), alone.width()), (33, 90));
@@ -253,7 +257,7 @@ mod tests {
 
     #[test]
     fn windows_of_a_translation_are_those_of_the_whole_and_ask_for_little_of_the_image() {
-        let translator = tiny();
+        let translator = ImageTranslator::tiny(32);
         let image = Plane::from_fn(150, 120, |y, x| ((3 * y + 7 * x) % 11) as f32 / 10.0);
         let noise = Stream::new(3);
         let whole = translator.translate(&image, Domain::Target, &noise);
@@ -272,7 +276,7 @@ mod tests {
 
     #[test]
     fn any_size_is_translated_reproducibly() {
-        let translator = tiny();
+        let translator = ImageTranslator::tiny(32);
         for (height, width) in [(1, 1), (7, 90), (32, 32), (33, 31)] {
             let image = Plane::from_fn(height, width, |y, x| ((3 * y + 7 * x) % 11) as f32 / 10.0);
             let once = translator.translate(&image, Domain::Labelled, &Stream::new(3));

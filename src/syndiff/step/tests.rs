@@ -93,8 +93,8 @@ fn moved(dtype: DType) -> ([Option<f32>; 9], Vec<[HostTensors; 2]>) {
     let options = StepOptions::default();
     let context = StepContext { schedule: config.schedule.init().unwrap(), embedding: Embedding::Positional, options };
     let mut state = StepState::new(generators, discriminators, &context.options);
-    state.generator_optimiser = SgdConfig::new().init().into();
-    state.discriminator_optimiser = SgdConfig::new().init().into();
+    state.generator_optimiser = SgdConfig::new().init();
+    state.discriminator_optimiser = SgdConfig::new().init();
     let losses =
         state.advance(&batch, &draws, &context, LearningRates { generators: RATE, discriminators: RATE }).read();
     let after = exported(&state.generators, &state.discriminators).into_iter().flatten();
@@ -149,7 +149,8 @@ fn correlations_after_training(contrast: Contrast) -> Pair<f64> {
     let image = stripes(&mut stream);
     Pair::from_fn(|domain| {
         let translator = state.generators.valid().translator_to(domain).clone();
-        correlation(&image, &to_planes(translator.forward(to_tensor(&[image.clone()], &device)))[0]).unwrap()
+        correlation(&image, &to_planes(translator.forward(to_tensor(std::slice::from_ref(&image), &device)))[0])
+            .unwrap()
     })
 }
 
