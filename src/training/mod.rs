@@ -22,7 +22,9 @@ use crate::nn::Init;
 use crate::prepare::{Prepared, prepare};
 use crate::random::Stream;
 use crate::run::{Progress, RunData, RunFolder, Which};
-use crate::syndiff::{Discriminators, Generators, ImageTranslator, LearningRates, StepContext, StepState, TERM_NAMES};
+use crate::syndiff::{
+    Contrast, Discriminators, Generators, ImageTranslator, LearningRates, StepContext, StepState, TERM_NAMES,
+};
 use crate::validation::{Validation, ValidationScore};
 
 /// What happens during training.
@@ -169,6 +171,9 @@ struct Trainer<'a> {
     device: Device,
 }
 
+const CONTRAST_IS_FREE: &str = "whether light stays light is left to chance; where you know it, say --contrast inverted (structures \
+     dark in one look are bright in the other) or --contrast kept";
+
 /// Iterations over which the losses on display are averaged.
 const RECENT: usize = 20;
 
@@ -240,6 +245,9 @@ impl<'a> Trainer<'a> {
         });
         for note in self.prepared.notes.iter().chain(&self.batches.note()) {
             on_event(Event::Note(note));
+        }
+        if self.context.options.contrast == Contrast::Free && self.progress.step == 0 {
+            on_event(Event::Note(CONTRAST_IS_FREE));
         }
         for skipped in &self.prepared.skipped {
             on_event(Event::Skipped { path: &skipped.path, reason: &skipped.reason });
