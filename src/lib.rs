@@ -19,6 +19,8 @@ pub mod figures;
 pub mod file_translation;
 pub mod files;
 pub mod grey_levels;
+#[cfg(test)]
+mod hostile;
 pub mod imaging;
 pub mod import;
 pub mod ledger;

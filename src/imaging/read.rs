@@ -19,7 +19,7 @@ pub(super) use chunked::{Chunked, open_chunked};
 pub(super) use grey::{Channels, GreyImage, to_grey};
 pub(super) use refusal::{Reason, Refusal, guarded};
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// The most pixels that are read into a plane: 16 384 x 16 384, one gibibyte.
@@ -193,6 +193,21 @@ pub(super) fn check_size(width: u64, height: u64, most_pixels: u64) -> Reason<()
         )));
     }
     Ok(())
+}
+
+/// Refuses a header that claims more than its file can hold, however it is compressed.
+pub(super) fn check_claim(claimed: u64, most: u64) -> Reason<()> {
+    if claimed > most {
+        return Err(Refusal::Damaged("its header claims a larger image than the file can hold".into()));
+    }
+    Ok(())
+}
+
+/// The length of a file, which is read from its beginning afterwards.
+pub(super) fn bytes_of(input: &mut Input) -> Reason<u64> {
+    let bytes = input.seek(SeekFrom::End(0))?;
+    input.rewind()?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

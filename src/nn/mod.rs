@@ -5,6 +5,7 @@
 mod attention;
 mod diffusive_generator;
 mod discriminator;
+pub mod host_tensor;
 mod layers;
 mod norms;
 mod patch_discriminator;

@@ -2,23 +2,13 @@
 //!
 //! Each network says how it names its parameters ([`Published`]); loading, exporting and gradients follow from that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 
-/// A tensor on the host, in the layout of the published code.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HostTensor {
-    /// The side lengths.
-    pub shape: Vec<usize>,
-    /// The values, last axis fastest.
-    pub values: Vec<f32>,
-}
-
-/// Tensors by name.
-pub type HostTensors = BTreeMap<String, HostTensor>;
+pub use super::host_tensor::{HostTensor, HostTensors};
 
 /// A trained parameter of a network.
 #[derive(Debug, Clone)]

@@ -11,14 +11,11 @@ use half::{bf16, f16};
 use pytorch_reader::{DType, PickleError, PickleValue, PytorchError, PytorchReader, Tensor};
 
 use crate::error::{Error, Result};
-use crate::nn::published::{HostTensor, HostTensors};
+use crate::nn::host_tensor::{HostTensor, HostTensors};
+use crate::weights::{check_pytorch_file, check_weight_bytes};
 
 /// The entry that holds the network's state dict.
 const WEIGHTS: &str = "network_weights";
-
-/// The most bytes that the weights of one network may take: fifteen times nnU-Net's default network in two dimensions.
-/// A file of a few bytes can claim any size.
-const MAX_WEIGHT_BYTES: usize = 2_000_000_000;
 
 /// What a checkpoint of nnU-Net holds of use for prediction.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,9 +36,7 @@ impl NnunetCheckpoint {
     /// The checkpoint in a file. Weights of 16 and 64 bits become 32-bit floats.
     pub fn read(path: &Path) -> Result<Self> {
         let refuse = |reason: String| Error::weights(path, reason);
-        if !path.is_file() {
-            return Err(refuse("there is no such file".into()));
-        }
+        check_pytorch_file(path)?;
         let explain = |error| explain_failure(path, error);
         let PickleValue::Dict(entries) = PytorchReader::read_pickle_data(path, None).map_err(explain)? else {
             return Err(refuse("it is not a checkpoint of nnU-Net but holds a single value".into()));
@@ -120,10 +115,7 @@ fn read_weights(path: &Path, tensors: HashMap<String, Tensor>) -> Result<HostTen
         return Err(refuse(format!("its {WEIGHTS} holds no tensors")));
     }
     let owned = by_owner(tensors);
-    let size = owned.values().fold(0, |sum: usize, copies| sum.saturating_add(copies[0].1.byte_len()));
-    if size > MAX_WEIGHT_BYTES {
-        return Err(refuse(format!("its weights would take {size} bytes; at most {MAX_WEIGHT_BYTES} are read")));
-    }
+    check_weight_bytes(path, owned.values().map(|copies| copies[0].1.byte_len()))?;
     let read = |(owner, copies): (String, Vec<(String, Tensor)>)| {
         let (name, original) = &copies[0];
         let bytes = read_bytes(path, original)?;
@@ -197,6 +189,9 @@ fn to_f32(dtype: DType, bytes: &[u8]) -> std::result::Result<Vec<f32>, String> {
     }
     Ok(values)
 }
+
+#[cfg(test)]
+mod hostile;
 
 #[cfg(test)]
 mod tests {
@@ -338,7 +333,7 @@ mod tests {
             (vec![weights(float())], &[floats(&[f32::NAN])], "tensor w holds values that are not finite"),
             (vec![weights(float())], &[vec![0; 3]], "it is damaged"),
             (vec![weights(float())], &[], "it is damaged"),
-            (vec![weights(huge)], &storage, "at most 2000000000 are read"),
+            (vec![weights(huge)], &storage, "its weights would take 4244832000 bytes; at most"),
             (
                 vec![weights(float()), ("trainer_name", device)],
                 &storage,

@@ -1,17 +1,27 @@
 //! JPEG and BMP files, by way of the `image` crate.
 
-use super::{Channels, Decoded, Input, Reason, Refusal, check_size, guarded, to_grey};
+use super::{Channels, Decoded, Input, Reason, Refusal, bytes_of, check_claim, check_size, guarded, to_grey};
 use crate::imaging::{BitDepth, Container, Samples};
 use image::codecs::bmp::BmpDecoder;
 use image::codecs::jpeg::JpegDecoder;
 use image::{ColorType, ImageDecoder, ImageError, Limits};
 use std::io::BufReader;
 
+/// How many pixels a byte of a JPEG may stand for: a block of 8 x 8 takes a bit, at the very least.
+const MOST_PIXELS_A_BYTE: u64 = 512;
+
 /// Reads an image of up to `most_pixels`.
-pub(super) fn read(input: Input, container: Container, most_pixels: u64) -> Reason<Decoded> {
+pub(super) fn read(mut input: Input, container: Container, most_pixels: u64) -> Reason<Decoded> {
+    let file_bytes = bytes_of(&mut input)?;
     let input = BufReader::new(input);
     match container {
-        Container::Jpeg => guarded("JPEG decoder", || decode(JpegDecoder::new(input)?, container, most_pixels)),
+        Container::Jpeg => guarded("JPEG decoder", || {
+            let decoder = JpegDecoder::new(input)?;
+            let (width, height) = decoder.dimensions();
+            let pixels = u64::from(width) * u64::from(height);
+            check_claim(pixels, file_bytes.saturating_mul(MOST_PIXELS_A_BYTE))?;
+            decode(decoder, container, most_pixels)
+        }),
         _ => guarded("BMP decoder", || decode(BmpDecoder::new(input)?, container, most_pixels)),
     }
 }

@@ -1,6 +1,6 @@
 //! PNG files, row by row, so that only the grey values are held.
 
-use super::{Channels, Decoded, GreyImage, Input, Reason, Refusal, check_size, to_grey};
+use super::{Channels, Decoded, GreyImage, Input, Reason, Refusal, bytes_of, check_claim, check_size, to_grey};
 use crate::imaging::samples::ByteOrder;
 use crate::imaging::tiff_file::{PixelSize, is_default_resolution};
 use crate::imaging::{BitDepth, Container, Samples};
@@ -10,14 +10,20 @@ use std::io::{BufReader, ErrorKind};
 /// What the decoder may keep beside the pixels: colour profiles, texts.
 const LIMITS: Limits = Limits { bytes: 1 << 30 };
 
+/// How many bytes a deflated one may stand for: 258 for two bits, and some more to be sure.
+const MOST_DEFLATED: u64 = 1040;
+
 /// Reads an image of up to `most_pixels`.
-pub(super) fn read(input: Input, most_pixels: u64) -> Reason<Decoded> {
+pub(super) fn read(mut input: Input, most_pixels: u64) -> Reason<Decoded> {
+    let file_bytes = bytes_of(&mut input)?;
     let mut decoder = Decoder::new_with_limits(BufReader::new(input), LIMITS);
     // Palettes to colours, fewer than 8 bits to 8.
     decoder.set_transformations(Transformations::EXPAND);
     let (width, height) = decoder.read_header_info()?.size();
     check_size(width.into(), height.into(), most_pixels)?;
     let mut image = decoder.read_info()?;
+    let raw_bytes = (image.info().raw_row_length() as u64 - 1).saturating_mul(height.into());
+    check_claim(raw_bytes, file_bytes.saturating_mul(MOST_DEFLATED))?;
     let (colours, bits) = image.output_color_type();
     let channels = match colours {
         ColorType::Grayscale => Channels::Grey(1),
