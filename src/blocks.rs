@@ -4,6 +4,7 @@
 //! together. What a block shows may depend on nothing but its place; then it does not matter who made it, or when.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -56,7 +57,51 @@ impl BlockGrid {
     }
 }
 
-/// One of several equal shares of the blocks: every n-th one, so that each share has some of each image.
+/// The blocks of an image in square groups, which are worked on together; the last ones are smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockGroups {
+    blocks: BlockGrid,
+    /// Its pixels are blocks.
+    groups: BlockGrid,
+}
+
+impl BlockGroups {
+    /// Groups of `side` x `side` blocks.
+    ///
+    /// # Panics
+    /// When `side` is 0.
+    pub fn new(blocks: BlockGrid, side: usize) -> Self {
+        Self { blocks, groups: BlockGrid::new([blocks.rows(), blocks.columns()], side) }
+    }
+
+    /// How many groups there are.
+    pub fn count(&self) -> usize {
+        self.groups.count()
+    }
+
+    /// All blocks.
+    pub fn blocks(&self) -> BlockGrid {
+        self.blocks
+    }
+
+    /// The blocks of a group.
+    pub fn blocks_of(&self, group: usize) -> impl Iterator<Item = usize> {
+        let (Window { rows, columns }, across) = (self.groups.window(group), self.blocks.columns());
+        rows.flat_map(move |row| columns.clone().map(move |column| row * across + column))
+    }
+
+    /// The pixels of a group.
+    pub fn window(&self, group: usize) -> Window {
+        let Window { rows, columns } = self.groups.window(group);
+        let pixels = |blocks: Range<usize>, length: usize| {
+            blocks.start * self.blocks.side..(blocks.end * self.blocks.side).min(length)
+        };
+        let [height, width] = self.blocks.size;
+        Window { rows: pixels(rows, height), columns: pixels(columns, width) }
+    }
+}
+
+/// One of several equal shares of the groups: every n-th one, so that each share has some of each image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     number: usize,
@@ -64,7 +109,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Whether the block with this index, counted over all images, is of this share.
+    /// Whether the group with this index, counted over all images, is of this share.
     pub fn holds(&self, index: usize) -> bool {
         index % self.of == self.number - 1
     }
@@ -151,6 +196,24 @@ fn difference(found: &Value, wanted: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_hold_each_block_once_and_show_the_pixels_of_their_blocks() {
+        for (size, side) in [([9, 8], 1), ([100, 3], 3), ([30, 45], 2), ([5, 5], 9)] {
+            let groups = BlockGroups::new(BlockGrid::new(size, 4), side);
+            let mut seen = Vec::new();
+            for group in 0..groups.count() {
+                let blocks: Vec<usize> = groups.blocks_of(group).collect();
+                let [first, last] = [blocks[0], blocks[blocks.len() - 1]].map(|block| groups.blocks().window(block));
+                let window = groups.window(group);
+                assert_eq!(window.rows, first.rows.start..last.rows.end);
+                assert_eq!(window.columns, first.columns.start..last.columns.end);
+                seen.extend(blocks);
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, (0..groups.blocks().count()).collect::<Vec<_>>());
+        }
+    }
 
     #[test]
     fn blocks_cover_each_pixel_once() {

@@ -1,19 +1,33 @@
 //! Images of any size translated: a window at a time, or a whole file block by block, with what is done kept on disk.
 //!
-//! Only the parts of the image under a block and its tiles are ever in memory, and what a block shows depends on nothing
-//! but its place, so blocks may be made after a stop and on several machines, and join without a seam.
+//! Only parts of the image are ever in memory, and what a block shows depends on nothing but its place, so blocks may be
+//! made after a stop and on several machines, and join without a seam. They go through the networks in groups: where the
+//! networks work at a coarser resolution, a single block is smaller than a tile there, and most of each tile would be
+//! translated in vain.
 
+use std::convert::Infallible;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use crate::blocks::{BlockFolder, BlockGrid, Shard};
+use crate::blocks::{BlockFolder, BlockGrid, BlockGroups, Shard};
 use crate::domain::Domain;
 use crate::error::Result;
-use crate::imaging::{Container, Format, ImageSource, Plane, TILE_SIDE, TileWriter, Window, resize_window, write_as};
+use crate::imaging::{
+    Container, Format, ImageSource, Plane, TILE_SIDE, TileWriter, Window, needed_window, resize_window, write_as,
+};
 use crate::random::Stream;
 use crate::syndiff::ImageTranslator;
+
+/// Side at the networks' resolution, in pixels, up to which blocks go through the networks as one group. With tiles of
+/// 64 pixels, 2.6 pixels are translated for each that is wanted (24 for a single block of 26 pixels, 1.8 in an image
+/// without end); larger groups would leave less to share out, and lose more at a stop.
+const GROUP_SIDE: f64 = 256.0;
+
+/// Pixels of an image that are in memory at a time while it is brought to the networks' resolution.
+const BAND_PIXELS: usize = 1 << 22;
 
 /// How images are translated.
 #[derive(Debug)]
@@ -59,8 +73,8 @@ pub struct LargeImage<'a, S> {
 pub struct Part {
     /// The share of this process; none makes all blocks and puts them together.
     pub shard: Option<Shard>,
-    /// How many blocks the images before this one have.
-    pub blocks_before: usize,
+    /// How many groups the images before this one have.
+    pub groups_before: usize,
 }
 
 /// How far a large image has come.
@@ -74,12 +88,41 @@ pub enum Standing {
     Stopped,
 }
 
-/// The blocks of an image of `size` rows and columns.
-pub fn blocks_of(size: [usize; 2]) -> BlockGrid {
-    BlockGrid::new(size, TILE_SIDE)
+/// The draws of a window at the networks' resolution.
+struct Draws {
+    /// The size of the image.
+    size: [usize; 2],
+    /// The size at which the networks see it.
+    working: [usize; 2],
+    /// Where the planes lie in that.
+    window: Window,
+    planes: Vec<Plane>,
+}
+
+impl Draws {
+    /// A window of the image at its own resolution; all that it depends on must be there.
+    fn at(&self, window: &Window) -> Drawn {
+        let from = |start: usize, range: &Range<usize>| range.start - start..range.end - start;
+        let resized = |plane: &Plane| {
+            let part = |needed: &Window| {
+                let rows = from(self.window.rows.start, &needed.rows);
+                let columns = from(self.window.columns.start, &needed.columns);
+                Ok::<_, Infallible>(plane.part(&Window { rows, columns }))
+            };
+            resize_window(self.working, self.size, window, part).unwrap_or_else(|never| match never {})
+        };
+        Drawn::of(&self.planes.iter().map(resized).collect::<Vec<Plane>>())
+    }
 }
 
 impl Translation<'_> {
+    /// How a large image is divided; a share of the work is a share of the groups.
+    pub fn groups(&self, size: [usize; 2], pixel_size_um: Option<f64>) -> BlockGroups {
+        let working = self.working_size(size, pixel_size_um);
+        let block = TILE_SIDE as f64 * working[0] as f64 / size[0] as f64;
+        BlockGroups::new(BlockGrid::new(size, TILE_SIDE), (GROUP_SIDE / block).max(1.0) as usize)
+    }
+
     /// A window of the translation of an image of `size` rows and columns; `source` gives windows of the image.
     pub fn window(
         &self,
@@ -89,15 +132,31 @@ impl Translation<'_> {
         noise: &Stream,
         source: impl Fn(&Window) -> Result<Plane>,
     ) -> Result<Drawn> {
+        Ok(self.draws(size, pixel_size_um, window, noise, source)?.at(window))
+    }
+
+    /// All draws that a window depends on.
+    fn draws(
+        &self,
+        size: [usize; 2],
+        pixel_size_um: Option<f64>,
+        window: &Window,
+        noise: &Stream,
+        source: impl Fn(&Window) -> Result<Plane>,
+    ) -> Result<Draws> {
         let working = self.working_size(size, pixel_size_um);
-        let scaled = |needed: &Window| resize_window(size, working, needed, &source);
-        let draw = |number: u64| {
-            let noise = noise.child(number);
-            let translated =
-                |needed: &Window| self.translator.translate_window(working, needed, scaled, self.to, &noise);
-            resize_window(working, size, window, translated)
+        let window = needed_window(working, size, window);
+        // All draws need the same part of the image, so it is read once.
+        let mut read: Option<Plane> = None;
+        let mut draw = |number: u64| {
+            let scaled = |needed: &Window| match &read {
+                Some(plane) => Ok(plane.clone()),
+                None => Ok(read.insert(resize_in_bands(size, working, needed, &source)?).clone()),
+            };
+            self.translator.translate_window(working, &window, scaled, self.to, &noise.child(number))
         };
-        Ok(Drawn::of(&(0..self.draws).map(draw).collect::<Result<Vec<Plane>>>()?))
+        let planes = (0..self.draws).map(&mut draw).collect::<Result<_>>()?;
+        Ok(Draws { size, working, window, planes })
     }
 
     /// Makes the missing blocks of a large image, and puts all together where that is to be done.
@@ -110,36 +169,34 @@ impl Translation<'_> {
         stop: &AtomicBool,
         on_block: &mut dyn FnMut(),
     ) -> Result<Standing> {
-        let source = image.source;
-        let size = [source.height(), source.width()];
-        let grid = blocks_of(size);
+        let size = image.size();
+        let groups = self.groups(size, image.pixel_size_um);
         let means = BlockFolder::open(&image.mean, &image.settings)?;
         let deviations = image.deviation.as_ref().map(|path| BlockFolder::open(path, &image.settings)).transpose()?;
-        for index in 0..grid.count() {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(Standing::Stopped);
-            }
-            let is_ours = part.shard.is_none_or(|shard| shard.holds(part.blocks_before + index));
-            // The mean is written last: where it is, the deviation is.
-            if is_ours && !means.has(index) {
-                let part = |window: &Window| source.plane(window, &image.format.intensity);
-                let drawn = self.window(size, image.pixel_size_um, &grid.window(index), noise, part)?;
-                if let Some(deviations) = &deviations {
-                    write_as(&deviations.block(index), &drawn.deviation, &image.spread_format())?;
+        for group in 0..groups.count() {
+            let is_ours = part.shard.is_none_or(|shard| shard.holds(part.groups_before + group));
+            let mut draws = None;
+            for index in groups.blocks_of(group) {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(Standing::Stopped);
                 }
-                write_as(&means.block(index), &drawn.mean, &image.format)?;
+                if is_ours && !means.has(index) {
+                    let source = |window: &Window| image.source.plane(window, &image.format.intensity);
+                    let draw = || self.draws(size, image.pixel_size_um, &groups.window(group), noise, source);
+                    let draws = match &mut draws {
+                        Some(draws) => draws,
+                        none => none.insert(draw()?),
+                    };
+                    let drawn = draws.at(&groups.blocks().window(index));
+                    image.write_block(index, &drawn, &means, deviations.as_ref())?;
+                }
+                on_block();
             }
-            on_block();
         }
         if part.shard.is_some() {
             return Ok(Standing::ShareFinished);
         }
-        if let (Some(path), Some(deviations)) = (&image.deviation, deviations) {
-            join(path, &deviations, grid, size, source.container(), &image.spread_format())?;
-            deviations.remove()?;
-        }
-        join(&image.mean, &means, grid, size, source.container(), &image.format)?;
-        means.remove()?;
+        image.join(means, deviations, groups.blocks())?;
         Ok(Standing::Finished)
     }
 
@@ -153,10 +210,58 @@ impl Translation<'_> {
 }
 
 impl<S> LargeImage<'_, S> {
+    /// Rows and columns.
+    fn size(&self) -> [usize; 2] {
+        [self.source.height(), self.source.width()]
+    }
+
     /// A spread has no grey scale of the image: it is stored over the full range.
     fn spread_format(&self) -> Format {
         Format::full(self.format.depth, self.format.pixel_size_um)
     }
+
+    /// Writes a block. The mean comes last: where it is, the deviation is.
+    fn write_block(
+        &self,
+        index: usize,
+        drawn: &Drawn,
+        means: &BlockFolder,
+        deviations: Option<&BlockFolder>,
+    ) -> Result<()> {
+        if let Some(deviations) = deviations {
+            write_as(&deviations.block(index), &drawn.deviation, &self.spread_format())?;
+        }
+        write_as(&means.block(index), &drawn.mean, &self.format)
+    }
+
+    /// Puts the finished blocks together.
+    fn join(&self, means: BlockFolder, deviations: Option<BlockFolder>, grid: BlockGrid) -> Result<()> {
+        let container = self.source.container();
+        if let (Some(path), Some(deviations)) = (&self.deviation, deviations) {
+            join(path, &deviations, grid, self.size(), container, &self.spread_format())?;
+            deviations.remove()?;
+        }
+        join(&self.mean, &means, grid, self.size(), container, &self.format)?;
+        means.remove()
+    }
+}
+
+/// [`resize_window`] that asks for few rows at a time where a window shows much of an image that shrinks.
+fn resize_in_bands(
+    old: [usize; 2],
+    new: [usize; 2],
+    window: &Window,
+    source: impl Fn(&Window) -> Result<Plane>,
+) -> Result<Plane> {
+    let row = Window { rows: window.rows.start..window.rows.start + 1, columns: window.columns.clone() };
+    let row = needed_window(old, new, &row);
+    let rows = (BAND_PIXELS / (row.height() * row.width())).max(1);
+    let mut pixels = Vec::with_capacity(window.height() * window.width());
+    for start in window.rows.clone().step_by(rows) {
+        let band = Window { rows: start..(start + rows).min(window.rows.end), columns: window.columns.clone() };
+        pixels.extend_from_slice(resize_window(old, new, &band, &source)?.pixels());
+    }
+    Ok(Plane::new(window.height(), window.width(), pixels))
 }
 
 impl Drawn {
@@ -204,62 +309,4 @@ fn join(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::imaging::{self, BitDepth, Intensity};
-
-    #[test]
-    fn blocks_made_after_a_stop_and_in_shares_join_to_what_one_go_gives() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let image = Plane::from_fn(600, 540, |y, x| ((3 * y + 7 * x) % 101) as f32 / 100.0);
-        imaging::write(&at("in.tif"), &image, BitDepth::Sixteen, Some(0.1)).unwrap();
-        let source = ImageSource::open(&at("in.tif"), None).unwrap();
-        let format = source.format(source.fit(Intensity::Automatic, &mut |_| ()).unwrap());
-        let translator = ImageTranslator::tiny(64);
-        // At a third of the resolution, so that the test is quick.
-        let job = Translation { translator: &translator, to: Domain::Target, working_um: Some(0.3), draws: 2 };
-        let noise = Stream::new(5);
-        let large = |name: &str| LargeImage {
-            source: &source,
-            pixel_size_um: Some(0.1),
-            format,
-            mean: at(name),
-            deviation: Some(at(&format!("sd_{name}"))),
-            settings: "these",
-        };
-        let run = |name: &str, shard: Option<&str>, blocks: usize| {
-            let part = Part { shard: shard.map(|text| text.parse().unwrap()), blocks_before: 0 };
-            let (stop, mut made) = (AtomicBool::new(false), 0);
-            let mut on_block = || {
-                made += 1;
-                stop.store(made == blocks, Ordering::Relaxed);
-            };
-            job.large_image(&large(name), part, &noise, &stop, &mut on_block).unwrap()
-        };
-        assert_eq!(run("once.tif", None, 99), Standing::Finished);
-        assert_eq!(run("parts.tif", Some("2/2"), 1), Standing::Stopped);
-        assert_eq!(run("parts.tif", Some("2/2"), 99), Standing::ShareFinished);
-        assert!(!at("parts.tif").exists());
-        assert_eq!(run("parts.tif", None, 99), Standing::Finished);
-        assert_eq!(std::fs::read(at("once.tif")).unwrap(), std::fs::read(at("parts.tif")).unwrap());
-        assert!(!BlockFolder::beside(&at("parts.tif")).exists() && at("sd_parts.tif").is_file());
-
-        let whole = |window: &Window| source.plane(window, &format.intensity);
-        let drawn = job.window([600, 540], Some(0.1), &source.window(), &noise, whole).unwrap();
-        let written = ImageSource::open(&at("once.tif"), None).unwrap();
-        assert_eq!((written.depth(), written.pixel_size_um()), (BitDepth::Sixteen, Some(0.1)));
-        let written = written.plane(&source.window(), &format.intensity).unwrap();
-        let differences = drawn.mean.pixels().iter().zip(written.pixels()).map(|(a, b)| (a - b).abs());
-        let largest = differences.fold(0.0, f32::max);
-        assert!(largest < 1e-4, "{largest}: more than 16-bit steps and the last digits of sums");
-    }
-
-    #[test]
-    fn mean_and_deviation_are_those_of_the_draws() {
-        let drawn = Drawn::of(&[Plane::new(1, 2, vec![0.2, 0.5]), Plane::new(1, 2, vec![0.6, 0.5])]);
-        let close =
-            |plane: &Plane, expected: [f32; 2]| plane.pixels().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
-        assert!(close(&drawn.mean, [0.4, 0.5]) && close(&drawn.deviation, [0.2, 0.0]));
-    }
-}
+mod tests;

@@ -23,7 +23,7 @@ pub use histogram::Histogram;
 pub use intensity::{Intensity, IntensityMap};
 pub use raster::{Raster, RasterPicture, ScaledRaster, Window};
 pub use read::{ReadOptions, has_image_extension, read, read_bytes, read_with};
-pub use resize::{rescale, resize, resize_window};
+pub use resize::{needed_window, rescale, resize, resize_window};
 pub use rows::RowWriter;
 use samples::with_numbers;
 pub use samples::{Sample, Samples};

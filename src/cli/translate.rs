@@ -13,7 +13,7 @@ use synlabel::blocks::Shard;
 use synlabel::config::TrainConfig;
 use synlabel::dataset::{self, Case, Skipped};
 use synlabel::domain::Domain;
-use synlabel::file_translation::{LargeImage, Part, Standing, Translation, blocks_of};
+use synlabel::file_translation::{LargeImage, Part, Standing, Translation};
 use synlabel::files::create_dir;
 use synlabel::imaging::{self, ImageSource, Intensity, Window};
 use synlabel::random::Stream;
@@ -129,7 +129,7 @@ impl Args {
             args: &self,
             model: &model,
             stop: stop_on_ctrl_c(),
-            blocks: 0,
+            groups: 0,
             unsized_images: 0,
             written: 0,
             waiting: 0,
@@ -184,8 +184,8 @@ struct Batch<'a> {
     args: &'a Args,
     model: &'a Model,
     stop: Arc<AtomicBool>,
-    /// Blocks of the images so far.
-    blocks: usize,
+    /// Groups of blocks of the images so far; a small image is one.
+    groups: usize,
     /// Images of which nobody knows the pixel size.
     unsized_images: usize,
     /// Images that are written.
@@ -199,15 +199,13 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn translate(&mut self, case: &Case) -> Result<()> {
         let source = ImageSource::open(&case.path, None)?;
-        let blocks_before = self.blocks;
-        let blocks = blocks_of([source.height(), source.width()]).count();
-        self.blocks += blocks;
         if source.height() * source.width() > SMALL {
-            return self.translate_large(case, &source, blocks_before);
+            return self.translate_large(case, &source);
         }
         drop(source);
-        // A small image is one piece of work.
-        if self.args.shard.is_some_and(|shard| !shard.holds(blocks_before)) {
+        let number = self.groups;
+        self.groups += 1;
+        if self.args.shard.is_some_and(|shard| !shard.holds(number)) {
             self.of_others += 1;
             return Ok(());
         }
@@ -236,16 +234,19 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn translate_large(&mut self, case: &Case, source: &ImageSource, blocks_before: usize) -> Result<()> {
+    fn translate_large(&mut self, case: &Case, source: &ImageSource) -> Result<()> {
         for note in source.notes() {
             eprintln!("note: {}: {note}", case.name);
         }
         let known_um = self.args.pixel_size_um.or(case.pixel_size_um).or(source.pixel_size_um());
         let pixel_size_um = self.pixel_size(known_um);
+        let groups = self.job().groups([source.height(), source.width()], pixel_size_um);
+        let groups_before = self.groups;
+        self.groups += groups.count();
         // As small images are read.
         let intensity = source.fit(Intensity::Full, &mut |_| ())?;
         let mean = self.args.output.join(output_name(&case.path));
-        let bar = progress_bar(Some(blocks_of([source.height(), source.width()]).count() as u64));
+        let bar = progress_bar(Some(groups.blocks().count() as u64));
         bar.set_message(file_name(&case.path));
         let image = LargeImage {
             source,
@@ -255,7 +256,7 @@ impl Batch<'_> {
             mean,
             settings: self.settings(source, pixel_size_um)?,
         };
-        let part = Part { shard: self.args.shard, blocks_before };
+        let part = Part { shard: self.args.shard, groups_before };
         let standing = self.job().large_image(&image, part, &self.noise(case), &self.stop, &mut || bar.inc(1))?;
         bar.finish_and_clear();
         match standing {

@@ -39,8 +39,8 @@ pub fn resize_window<E>(
     let Window { rows, columns } = window;
     assert!(!rows.is_empty() && !columns.is_empty(), "an empty window cannot be resized");
     assert!(rows.end <= new[0] && columns.end <= new[1], "there is no {window:?} in {} x {} pixels", new[0], new[1]);
-    let [vertical, horizontal] = [0, 1].map(|axis| Axis { old: old[axis], new: new[axis] });
-    let needed = Window { rows: vertical.sources(rows), columns: horizontal.sources(columns) };
+    let [vertical, horizontal] = Axis::both(old, new);
+    let needed = needed_window(old, new, window);
     let mut part = source(&needed)?;
     if vertical.shrinks() {
         part = average_rows(&part, needed.rows.start, vertical, rows);
@@ -51,6 +51,12 @@ pub fn resize_window<E>(
     let mut resized = enlarge(part, &needed, [vertical, horizontal], window);
     resized.pixels_mut().iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
     Ok(resized)
+}
+
+/// The window of a plane of `old` rows and columns on which a window of it, resized to `new`, depends.
+pub fn needed_window(old: [usize; 2], new: [usize; 2], window: &Window) -> Window {
+    let [vertical, horizontal] = Axis::both(old, new);
+    Window { rows: vertical.sources(&window.rows), columns: horizontal.sources(&window.columns) }
 }
 
 /// The plane at another pixel size: `from_um` is its own, `to_um` the wanted one. The size is rounded, and at least 1.
@@ -72,6 +78,11 @@ struct Axis {
 }
 
 impl Axis {
+    /// The vertical and the horizontal one.
+    fn both(old: [usize; 2], new: [usize; 2]) -> [Self; 2] {
+        [0, 1].map(|axis| Self { old: old[axis], new: new[axis] })
+    }
+
     fn shrinks(self) -> bool {
         self.new < self.old
     }
