@@ -1,0 +1,1 @@
+../../src/imaging.rs
