@@ -10,6 +10,7 @@ use toml::Table;
 use crate::dataset::Format;
 use crate::domain::{Domain, Pair};
 use crate::error::{Error, Result};
+use crate::imaging::{Intensity, ReadOptions};
 use crate::nn::{
     DiffusiveGeneratorConfig, PatchDiscriminatorConfig, Precision, TimeDiscriminatorConfig, TranslatorConfig,
 };
@@ -74,6 +75,18 @@ pub struct DomainData {
     /// The folder's layout; without one, it is recognised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// Which stored numbers become 0 and 1. It is kept with the run, which translates images that are read alike.
+    pub intensity: Intensity,
+    /// The page or slice of images that have several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<usize>,
+}
+
+impl DomainData {
+    /// How its images are read.
+    pub fn reading(&self) -> ReadOptions {
+        ReadOptions { page: self.page, intensity: self.intensity }
+    }
 }
 
 /// Learning rates over the run: a cosine from the first to the last, one step an epoch.
@@ -159,15 +172,28 @@ impl TrainConfig {
         }
     }
 
+    /// The settings that were saved with a run. Before runs had a rule for intensities, all was read over its full range.
+    pub fn of_run(path: &Path) -> Result<Self> {
+        let unsaid = |preset: Preset| {
+            let mut config = Self::preset(preset);
+            (config.data.labelled.intensity, config.data.target.intensity) = (Intensity::Full, Intensity::Full);
+            config
+        };
+        unsaid(Preset::Paper).under_file(path, unsaid)
+    }
+
     /// These settings with those of a TOML file over them.
     pub fn with_file(self, path: &Path) -> Result<Self> {
+        self.under_file(path, Self::preset)
+    }
+
+    /// The same; where the file names a preset, it goes over `of_preset`.
+    fn under_file(self, path: &Path, of_preset: impl Fn(Preset) -> Self) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         let refuse = |error: String| Error::Config(format!("cannot use the settings in {}: {error}", path.display()));
         let over: Table = text.parse().map_err(|error: toml::de::Error| refuse(error.to_string()))?;
         let base = match over.get("preset").cloned() {
-            Some(preset) => {
-                Self::preset(preset.try_into().map_err(|error: toml::de::Error| refuse(error.to_string()))?)
-            }
+            Some(preset) => of_preset(preset.try_into().map_err(|error: toml::de::Error| refuse(error.to_string()))?),
             None => self,
         };
         let mut table = Table::try_from(&base).map_err(|error| refuse(error.to_string()))?;
@@ -178,6 +204,13 @@ impl TrainConfig {
     /// The settings as they are saved with a run.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|error| Error::Config(format!("cannot write the settings: {error}")))
+    }
+
+    /// The same wherever the images lie.
+    pub fn without_folders(&self) -> Self {
+        let mut config = self.clone();
+        (config.data.labelled.dir, config.data.target.dir) = (PathBuf::new(), PathBuf::new());
+        config
     }
 
     /// Each setting by its full name, such as `data.target.hold_out`, as it stands in the file.
@@ -340,6 +373,20 @@ mod tests {
         let path = folder.path().join("config.toml");
         std::fs::write(&path, config.to_toml().unwrap()).unwrap();
         assert_eq!(TrainConfig::preset(Preset::Demo).with_file(&path).unwrap(), config);
+    }
+
+    #[test]
+    fn a_run_from_before_the_rule_for_intensities_reads_the_full_range() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let config = with_folders(Preset::Small);
+        let text = config.to_toml().unwrap();
+        assert_eq!(text.matches("intensity = \"auto\"").count(), 2);
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(TrainConfig::of_run(&path).unwrap(), config);
+        std::fs::write(&path, text.replace("intensity = \"auto\"\n", "")).unwrap();
+        let old = TrainConfig::of_run(&path).unwrap();
+        assert_eq!([old.data.labelled.intensity, old.data.target.intensity], [Intensity::Full; 2]);
     }
 
     #[test]

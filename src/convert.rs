@@ -6,7 +6,7 @@ use crate::dataset::{
     RawFolder, Skipped, Unjudged, read_labels,
 };
 use crate::error::{Error, Result};
-use crate::imaging::{IGNORE, LabelMap, Plane};
+use crate::imaging::{IGNORE, LabelMap, Plane, ReadOptions};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,8 @@ pub struct ConvertOptions {
     pub pixel_size_um: Option<f64>,
     /// Grey value from which on a mask's pixel has the class.
     pub mask_threshold: Option<u8>,
+    /// The page or slice of images that have several.
+    pub page: Option<usize>,
 }
 
 /// What came of it.
@@ -142,7 +144,7 @@ impl Original {
         case: &Case,
         options: &ConvertOptions,
     ) -> std::result::Result<(Image, Option<LabelMap>, Vec<String>), String> {
-        let (image, mut notes) = dataset::load_case(case, options.pixel_size_um)?;
+        let (image, mut notes) = dataset::load_case(case, options.pixel_size_um, &ReadOptions::full(options.page))?;
         let Some(masks) = self.masks_of(case) else { return Ok((image, None, notes)) };
         let size = [image.plane.height(), image.plane.width()];
         let labels = read_labels(masks, size, options.mask_threshold).map_err(|error| error.to_string())?;
@@ -275,7 +277,7 @@ fn verify(
             None if is_test => unknown(),
             None => return Err(differs("it is not found again")),
         };
-        let (after, _) = dataset::load_case(&new, None).map_err(|reason| differs(&reason))?;
+        let (after, _) = dataset::load_case(&new, None, &ReadOptions::full(None)).map_err(|reason| differs(&reason))?;
         if !is_alike(&before.plane, &after.plane, before.depth.white()) {
             return Err(differs("its pixels differ"));
         }

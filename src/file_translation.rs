@@ -16,7 +16,8 @@ use crate::blocks::{BlockFolder, BlockGrid, BlockGroups, Shard};
 use crate::domain::Domain;
 use crate::error::Result;
 use crate::imaging::{
-    Container, Format, ImageSource, Plane, TILE_SIDE, TileWriter, Window, needed_window, resize_window, write_as,
+    Container, Format, ImageSource, IntensityMap, Plane, TILE_SIDE, TileWriter, Window, needed_window, resize_window,
+    write_as,
 };
 use crate::random::Stream;
 use crate::syndiff::ImageTranslator;
@@ -58,7 +59,9 @@ pub struct LargeImage<'a, S> {
     pub source: &'a ImageSource,
     /// Micrometres per pixel of the image, if that is known.
     pub pixel_size_um: Option<f64>,
-    /// How the result is stored.
+    /// Which stored numbers of the image the networks see as 0 and 1.
+    pub intensity: IntensityMap,
+    /// How the result, and the spread of its draws, is stored.
     pub format: Format,
     /// Where the mean goes.
     pub mean: PathBuf,
@@ -181,7 +184,7 @@ impl Translation<'_> {
                     return Ok(Standing::Stopped);
                 }
                 if is_ours && !means.has(index) {
-                    let source = |window: &Window| image.source.plane(window, &image.format.intensity);
+                    let source = |window: &Window| image.source.plane(window, &image.intensity);
                     let draw = || self.draws(size, image.pixel_size_um, &groups.window(group), noise, source);
                     let draws = match &mut draws {
                         Some(draws) => draws,
@@ -215,11 +218,6 @@ impl<S> LargeImage<'_, S> {
         [self.source.height(), self.source.width()]
     }
 
-    /// A spread has no grey scale of the image: it is stored over the full range.
-    fn spread_format(&self) -> Format {
-        Format::full(self.format.depth, self.format.pixel_size_um)
-    }
-
     /// Writes a block. The mean comes last: where it is, the deviation is.
     fn write_block(
         &self,
@@ -229,7 +227,7 @@ impl<S> LargeImage<'_, S> {
         deviations: Option<&BlockFolder>,
     ) -> Result<()> {
         if let Some(deviations) = deviations {
-            write_as(&deviations.block(index), &drawn.deviation, &self.spread_format())?;
+            write_as(&deviations.block(index), &drawn.deviation, &self.format)?;
         }
         write_as(&means.block(index), &drawn.mean, &self.format)
     }
@@ -238,7 +236,7 @@ impl<S> LargeImage<'_, S> {
     fn join(&self, means: BlockFolder, deviations: Option<BlockFolder>, grid: BlockGrid) -> Result<()> {
         let container = self.source.container();
         if let (Some(path), Some(deviations)) = (&self.deviation, deviations) {
-            join(path, &deviations, grid, self.size(), container, &self.spread_format())?;
+            join(path, &deviations, grid, self.size(), container, &self.format)?;
             deviations.remove()?;
         }
         join(&self.mean, &means, grid, self.size(), container, &self.format)?;

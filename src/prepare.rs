@@ -45,7 +45,8 @@ pub fn prepare(config: &TrainConfig) -> Result<Prepared> {
         let data = config.data.of(domain);
         let dataset = dataset::discover_as(&data.dir, data.format)?;
         notes.push(format!("{}: {}", domain.name(), dataset.summary()));
-        let loaded = dataset::load(&dataset, (data.pixel_size_um > 0.0).then_some(data.pixel_size_um))?;
+        let loaded =
+            dataset::load(&dataset, (data.pixel_size_um > 0.0).then_some(data.pixel_size_um), &data.reading())?;
         notes.extend(loaded.notes.into_iter().map(|note| format!("{}: {note}", domain.name())));
         skipped.extend(loaded.skipped);
         Ok::<_, Error>(loaded.images)

@@ -20,7 +20,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, load_module, load_optimiser, save_module, save_optimiser};
-use crate::config::{Preset, TrainConfig};
+use crate::config::TrainConfig;
 use crate::domain::{Domain, Pair};
 use crate::error::{Error, Result};
 use crate::files::{create_dir, read_json, write_atomically, write_json};
@@ -137,7 +137,7 @@ impl RunFolder {
         if !path.is_file() {
             return Err(Error::run(root, "it holds no config.toml; give the folder that `synlabel train -o` made"));
         }
-        let config = TrainConfig::preset(Preset::Paper).with_file(&path)?;
+        let config = TrainConfig::of_run(&path)?;
         let data = read_json(&root.join("data.json"))?;
         Ok(Self { root: root.to_path_buf(), config, data })
     }

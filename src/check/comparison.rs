@@ -121,7 +121,8 @@ pub fn compare(surveys: Pair<&Survey>, options: Pair<&CheckOptions>, crop: usize
 
 /// The images of a set at the working resolution.
 fn read(root: &Path, options: &CheckOptions, working_um: Option<f64>) -> Result<Vec<Plane>> {
-    let loaded = dataset::load(&dataset::discover_as(root, options.format)?, options.pixel_size_um)?;
+    let dataset = dataset::discover_as(root, options.format)?;
+    let loaded = dataset::load(&dataset, options.pixel_size_um, &options.reading)?;
     let scaled = loaded.images.iter().map(|image| to_working_size(&image.plane, image.case.pixel_size_um, working_um));
     Ok(scaled.collect())
 }

@@ -1,9 +1,10 @@
 //! What there is to say of one image, and of all images of a set together.
 
+use super::CheckOptions;
 use super::findings::{Findings, Problem};
 use super::reduced;
 use crate::dataset::{Case, SizeSource, load_case};
-use crate::imaging::{self, Plane, is_blank, looks_like_mask};
+use crate::imaging::{self, BitDepth, Plane, ReadOptions, is_blank, looks_like_mask};
 use crate::structure::{EdgeMap, EdgeThreshold};
 use image::{ExtendedColorType, ImageDecoder, ImageReader};
 use serde::Serialize;
@@ -64,14 +65,16 @@ pub struct ImageRow {
     pub(super) labels: Option<imaging::LabelMap>,
     #[serde(skip)]
     pub(super) kept: Option<Plane>,
+    #[serde(skip)]
+    pub(super) depth: BitDepth,
 }
 
 /// Reads one image; none when it cannot be used, which is told.
-pub(super) fn look_at(case: &Case, given_um: Option<f64>, findings: &mut Findings) -> Option<(ImageRow, Plane)> {
-    let (image, notes) = match load_case(case, given_um) {
+pub(super) fn look_at(case: &Case, options: &CheckOptions, findings: &mut Findings) -> Option<(ImageRow, Plane)> {
+    let (image, notes) = match load_case(case, options.pixel_size_um, &options.reading) {
         Ok(loaded) => loaded,
         Err(reason) => {
-            let (problem, what, remedy) = unusable(&case.path, reason);
+            let (problem, what, remedy) = unusable(&case.path, &options.reading, reason);
             findings.add(problem, &case.path, what, remedy);
             return None;
         }
@@ -106,6 +109,7 @@ pub(super) fn look_at(case: &Case, given_um: Option<f64>, findings: &mut Finding
         masks: Vec::new(),
         labels: None,
         kept: Some(reduced(&image.plane, KEPT)),
+        depth: image.depth,
     };
     report_margins(&row, &image.plane, findings);
     report_saturation(&row, findings);
@@ -113,8 +117,8 @@ pub(super) fn look_at(case: &Case, given_um: Option<f64>, findings: &mut Finding
 }
 
 /// Why an image that was refused cannot be used, and what to do about it.
-fn unusable(path: &Path, reason: String) -> (Problem, String, &'static str) {
-    match imaging::read(path) {
+fn unusable(path: &Path, reading: &ReadOptions, reason: String) -> (Problem, String, &'static str) {
+    match imaging::read_with(path, reading) {
         Ok(picture) if is_blank(&picture.plane) => {
             let what = "blank: all pixels have practically the same value";
             (Problem::BlankImage, what.to_string(), "export it again, or remove it")

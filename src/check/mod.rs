@@ -19,7 +19,7 @@ pub use subjects::proposed_subjects;
 
 use crate::dataset::{self, AnnotatedDataset, Case, Dataset, Format};
 use crate::error::{Error, Result};
-use crate::imaging::Plane;
+use crate::imaging::{BitDepth, Plane, ReadOptions};
 use findings::Findings;
 use overlaps::{Blocks, Overlap};
 use serde::Serialize;
@@ -35,6 +35,8 @@ pub struct CheckOptions {
     pub pixel_size_um: Option<f64>,
     /// Grey value from which on a mask's pixel has the class.
     pub mask_threshold: Option<u8>,
+    /// How images are read.
+    pub reading: ReadOptions,
 }
 
 /// What is in a data set.
@@ -77,7 +79,7 @@ pub fn survey(dir: &Path, options: &CheckOptions, mut on_image: impl FnMut(&str,
         dataset.cases.iter().map(|case| (case, false)).chain(tests.iter().map(|case| (case, true))).collect();
     for (case, is_test) in cases {
         on_image(&case.name, count);
-        let Some((mut row, plane)) = images::look_at(case, options.pixel_size_um, &mut findings) else { continue };
+        let Some((mut row, plane)) = images::look_at(case, options, &mut findings) else { continue };
         row.is_test = is_test;
         blocks.add(&plane);
         if let Some(annotated) = annotated.as_ref().filter(|_| !is_test) {
@@ -89,6 +91,10 @@ pub fn survey(dir: &Path, options: &CheckOptions, mut on_image: impl FnMut(&str,
         masks::look_at_others(annotated, &mut findings);
     }
     images::compare_in_set(&mut images, &mut findings);
+    let depths: Vec<BitDepth> = images.iter().map(|image| image.depth).collect();
+    if let Some(remark) = options.reading.intensity.remark(&depths) {
+        findings.add(Problem::Remark, dir, remark, "");
+    }
     report_overlaps(&images, &blocks.overlaps(), &mut findings);
     report_shared_subjects(&images, &mut findings);
     for skipped in std::mem::take(&mut dataset.skipped) {

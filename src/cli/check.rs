@@ -13,9 +13,11 @@ use synlabel::domain::{Domain, Pair};
 use synlabel::error::Error;
 use synlabel::figures::save_png;
 use synlabel::files::{create_dir, write_atomically, write_json};
+use synlabel::imaging::Intensity;
 use synlabel::table::{NO_VALUE, Table};
 
 use super::outcome::Outcome;
+use super::reading::PairReadingArgs;
 use super::{FormatArg, file_name, progress_bar};
 
 /// Look at data sets before anything is trained: what they hold, what is wrong and how to mend it.
@@ -44,7 +46,7 @@ pub struct Args {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    reading: ReadingArgs,
+    reading: ImageArgs,
     /// Side of the crops of the comparison, in pixels at the working resolution [default: that of the preset small]
     #[arg(long, value_name = "PX", default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..))]
     crop: u32,
@@ -53,7 +55,7 @@ pub struct Args {
 /// What files do not say.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Images")]
-struct ReadingArgs {
+struct ImageArgs {
     /// Layout of all inputs
     #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
     format: FormatArg,
@@ -69,6 +71,8 @@ struct ReadingArgs {
     /// Grey value (1 to 255) from which on a mask's pixel has the class, for masks with values between
     #[arg(long, value_name = "VALUE", value_parser = clap::value_parser!(u8).range(1..))]
     mask_threshold: Option<u8>,
+    #[command(flatten)]
+    images: PairReadingArgs,
 }
 
 /// Everything that was found.
@@ -84,6 +88,10 @@ struct Report {
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
+        ensure!(
+            self.labelled.is_some() || !self.reading.images.names_a_look(),
+            "nothing is labelled or target among -i; give --labelled and --target, or --intensity and --page for all"
+        );
         let (roots, options) = self.sets();
         for size in options.iter().filter_map(|options| options.pixel_size_um) {
             ensure!(size.is_finite() && size > 0.0, "a pixel size must be above 0 micrometres");
@@ -118,17 +126,21 @@ impl Args {
 
     fn sets(&self) -> (Vec<PathBuf>, Vec<CheckOptions>) {
         let reading = &self.reading;
-        let options = |own: Option<f64>| CheckOptions {
+        let options = |own: Option<f64>, domain: Domain| CheckOptions {
             format: reading.format.asked(),
             pixel_size_um: own.or(reading.pixel_size_um),
             mask_threshold: reading.mask_threshold,
+            reading: reading.images.over(domain, Intensity::default()),
         };
         match (&self.labelled, &self.target) {
             (Some(labelled), Some(target)) => (
                 vec![labelled.clone(), target.clone()],
-                vec![options(reading.labelled_pixel_size_um), options(reading.target_pixel_size_um)],
+                vec![
+                    options(reading.labelled_pixel_size_um, Domain::Labelled),
+                    options(reading.target_pixel_size_um, Domain::Target),
+                ],
             ),
-            _ => (self.input.clone(), vec![options(None); self.input.len()]),
+            _ => (self.input.clone(), vec![options(None, Domain::Target); self.input.len()]),
         }
     }
 

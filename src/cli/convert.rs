@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use synlabel::convert::{ConvertOptions, Layout, convert};
 
 use super::outcome::Outcome;
+use super::reading::PageArgs;
 use super::{FormatArg, progress_bar};
 
 /// Write a data set anew as BIDS microscopy or as nnU-Net raw data.
@@ -38,6 +39,8 @@ pub struct Args {
     /// Layout of the input
     #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
     format: FormatArg,
+    #[command(flatten)]
+    page: PageArgs,
     /// Print what was done as JSON
     #[arg(long)]
     json: bool,
@@ -63,6 +66,7 @@ impl Args {
             format: self.format.asked(),
             pixel_size_um: self.pixel_size_um,
             mask_threshold: self.mask_threshold,
+            page: self.page.page,
         };
         let bar = progress_bar(None);
         let converted = convert(&self.input, &self.output, &layout, &options, |name, count| {

@@ -14,6 +14,7 @@ use synlabel::run::RunFolder;
 use synlabel::table::{NO_VALUE, Table};
 
 use super::outcome::Outcome;
+use super::reading::PairReadingArgs;
 use super::translate::{ModelArgs, fallback_pixel_size};
 use super::{FormatArg, progress_bar, report_skipped};
 
@@ -66,6 +67,8 @@ struct TranslationArgs {
     /// Micrometres per pixel of the target images [default: sidecars, TIFF tags, then what the run was told]
     #[arg(long, value_name = "UM")]
     target_pixel_size_um: Option<f64>,
+    #[command(flatten)]
+    reading: PairReadingArgs,
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -130,7 +133,11 @@ impl TranslationArgs {
         };
         let dataset = dataset::discover_as(dir, format.asked())?;
         eprintln!("{}: {}", domain.name(), dataset.summary());
-        let loaded = dataset::load(&dataset, given)?;
+        let reading = self.reading.over(domain, run.config().data.of(domain).intensity);
+        let loaded = dataset::load(&dataset, given, &reading)?;
+        if let Some(remark) = reading.intensity.remark(&loaded.images.iter().map(|i| i.depth).collect::<Vec<_>>()) {
+            eprintln!("note: {}: {remark}", domain.name());
+        }
         // What is no image of the set is no failure.
         let is_case = |skipped: &Skipped| dataset.cases.iter().any(|case| case.path == skipped.path);
         skipped.extend(loaded.skipped.into_iter().filter(is_case));

@@ -13,6 +13,7 @@ use synlabel::run::RunFolder;
 use synlabel::segmentation::plan::Plan;
 
 use super::pseudo_display::{Display, tell};
+use super::reading::PairReadingArgs;
 use super::segment_train::parse_seconds;
 use super::stopping::stop_on_ctrl_c;
 use super::{ContrastArg, DeviceArgs, FormatArg, PresetArg, report_skipped};
@@ -143,6 +144,8 @@ struct ImageArgs {
     /// Grey value (1 to 255) from which on a mask's pixel has the class, for masks with values between
     #[arg(long, value_name = "VALUE", value_parser = clap::value_parser!(u8).range(1..))]
     mask_threshold: Option<u8>,
+    #[command(flatten)]
+    reading: PairReadingArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -274,6 +277,10 @@ impl CommonArgs {
             mask_threshold: images.mask_threshold,
             labelled_format: images.labelled_format.asked(),
             target_format: images.target_format.asked(),
+            labelled_intensity: images.reading.intensity(Domain::Labelled),
+            target_intensity: images.reading.intensity(Domain::Target),
+            labelled_page: images.reading.page(Domain::Labelled),
+            target_page: images.reading.page(Domain::Target),
         };
         Ok(PipelineOptions {
             translator: self.translator.choice(&inputs, self.training.seed)?,

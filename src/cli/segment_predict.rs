@@ -15,6 +15,7 @@ use synlabel::segmentation::masks::{MaskOptions, MaskWriter, describe_classes, m
 use synlabel::segmentation::open::{OpenOptions, Opened, open};
 
 use super::outcome::{Outcome, failed};
+use super::reading::PageArgs;
 use super::{DeviceArgs, FormatArg, file_name, report_skipped};
 
 /// Segment images with a model of ours, of nnU-Net v2, or an ONNX file.
@@ -56,6 +57,8 @@ pub struct Args {
     /// Micrometres per pixel of the images [default: from sidecars or TIFF tags]
     #[arg(long, value_name = "UM")]
     pixel_size_um: Option<f64>,
+    #[command(flatten)]
+    page: PageArgs,
     /// Micrometres per pixel that the model was trained at, where it does not say
     #[arg(long, value_name = "UM")]
     model_pixel_size_um: Option<f64>,
@@ -106,7 +109,7 @@ impl Args {
     }
 
     fn predict(&self, model: &Opened, case: &Case, [place, count]: [usize; 2]) -> Result<()> {
-        let image = Raster::read(&case.path)?;
+        let image = Raster::read_with(&case.path, self.page.page)?;
         if let Some(note) = &image.note {
             eprintln!("note: {}: {note}", case.name);
         }

@@ -16,6 +16,7 @@ use synlabel::segmentation::plan::{Plan, PlanOptions};
 use synlabel::segmentation::step::LOSS_NAMES;
 use synlabel::segmentation::training::{Ending, Event, train_fold};
 
+use super::reading::PageArgs;
 use super::stopping::stop_on_ctrl_c;
 use super::{DeviceArgs, FormatArg, print_above, progress_bar, report_skipped};
 
@@ -74,6 +75,8 @@ struct DataArgs {
     /// Layout of the input
     #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
     format: FormatArg,
+    #[command(flatten)]
+    page: PageArgs,
 }
 
 impl DataArgs {
@@ -82,6 +85,7 @@ impl DataArgs {
             pixel_size_um: self.pixel_size_um,
             mask_threshold: self.mask_threshold,
             format: self.format.asked(),
+            page: self.page.page,
         }
     }
 }

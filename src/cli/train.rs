@@ -14,6 +14,7 @@ use synlabel::syndiff::TERM_NAMES;
 use synlabel::training::{self, Ending, Event, Start};
 use synlabel::validation::ValidationScore;
 
+use super::reading::PairReadingArgs;
 use super::stopping::stop_on_ctrl_c;
 use super::{
     ContrastArg, DeviceArgs, FormatArg, PrecisionArg, PresetArg, check_precision, print_above, progress_bar,
@@ -100,6 +101,8 @@ struct Overrides {
     /// Precision of products; bf16 is for graphics cards
     #[arg(long, value_enum)]
     precision: Option<PrecisionArg>,
+    #[command(flatten)]
+    reading: PairReadingArgs,
 }
 
 impl Overrides {
@@ -116,6 +119,11 @@ impl Overrides {
             (&mut config.data.target.format, self.target_format),
         ] {
             set(place, format.map(FormatArg::asked));
+        }
+        for (domain, data) in [(Domain::Labelled, &mut config.data.labelled), (Domain::Target, &mut config.data.target)]
+        {
+            set(&mut data.intensity, self.reading.intensity(domain));
+            set(&mut data.page, self.reading.page(domain).map(Some));
         }
         for (place, subjects) in [
             (&mut config.data.labelled.hold_out, &self.labelled_hold_out),

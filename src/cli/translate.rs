@@ -1,7 +1,7 @@
 //! `synlabel translate`
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,19 +15,21 @@ use synlabel::dataset::{self, Case, Skipped};
 use synlabel::domain::Domain;
 use synlabel::file_translation::{LargeImage, Part, Standing, Translation};
 use synlabel::files::create_dir;
-use synlabel::imaging::{self, ImageSource, Intensity, Window};
+use synlabel::imaging::{self, BitDepth, Format, ImageSource, ReadOptions, Window};
 use synlabel::random::Stream;
 use synlabel::run::{Progress, RunFolder, Which};
 use synlabel::syndiff::ImageTranslator;
 
 use super::outcome::{Outcome, failed};
+use super::output_names::{deviation_path, output_name};
+use super::reading::ReadingArgs;
 use super::stopping::stop_on_ctrl_c;
 use super::{DeviceArgs, DomainArg, FormatArg, PrecisionArg, check_precision, file_name, progress_bar, report_skipped};
 
 /// Translate images of any size into the other look.
 ///
 /// Large images go through the networks in overlapping tiles; the noise is one field over the whole image, so no seam
-/// shows. The result has the size, the bit depth and the name of the input. Images of more than 2048 x 2048 pixels are
+/// shows. The result has the size, the bit depth (all of its range) and the name of the input. Images of more than 2048 x 2048 pixels are
 /// read, translated and kept in blocks, so that their size does not matter and the same command goes on after a stop. The
 /// exit code is 0 when all images were translated, 2 when some were not (they are listed), 1 when none was.
 #[derive(Debug, clap::Args)]
@@ -55,6 +57,8 @@ pub struct Args {
     /// Micrometres per pixel of the inputs [default: from sidecars or TIFF tags, then what the run was told]
     #[arg(long, value_name = "UM")]
     pixel_size_um: Option<f64>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Make only a share of the work, k of n (2/8): on a cluster, each job of an array makes one. When all are done, the
     /// command without --shard puts large images together
     #[arg(long, value_name = "K/N")]
@@ -128,8 +132,10 @@ impl Args {
         let mut batch = Batch {
             args: &self,
             model: &model,
+            reading: self.reading.over(model.run.config().data.of(to.other()).intensity),
             stop: stop_on_ctrl_c(),
             groups: 0,
+            depths: Vec::new(),
             unsized_images: 0,
             written: 0,
             waiting: 0,
@@ -145,6 +151,7 @@ impl Args {
                 skipped.push(Skipped { path: case.path.clone(), reason: format!("{error:#}") });
             }
         }
+        batch.note_intensities();
         batch.note_pixel_sizes();
         report_skipped(&skipped);
         batch.tell();
@@ -183,9 +190,12 @@ const SMALL: usize = 1 << 22;
 struct Batch<'a> {
     args: &'a Args,
     model: &'a Model,
+    reading: ReadOptions,
     stop: Arc<AtomicBool>,
     /// Groups of blocks of the images so far; a small image is one.
     groups: usize,
+    /// Of the images that were read.
+    depths: Vec<BitDepth>,
     /// Images of which nobody knows the pixel size.
     unsized_images: usize,
     /// Images that are written.
@@ -198,7 +208,7 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn translate(&mut self, case: &Case) -> Result<()> {
-        let source = ImageSource::open(&case.path, None)?;
+        let source = ImageSource::open(&case.path, self.reading.page)?;
         if source.height() * source.width() > SMALL {
             return self.translate_large(case, &source);
         }
@@ -213,7 +223,9 @@ impl Batch<'_> {
     }
 
     fn translate_small(&mut self, case: &Case) -> Result<()> {
-        let (image, notes) = dataset::load_case(case, self.args.pixel_size_um).map_err(anyhow::Error::msg)?;
+        let loaded = dataset::load_case(case, self.args.pixel_size_um, &self.reading);
+        let (image, notes) = loaded.map_err(anyhow::Error::msg)?;
+        self.depths.push(image.depth);
         for note in notes {
             eprintln!("note: {note}");
         }
@@ -223,11 +235,10 @@ impl Batch<'_> {
         let part = |window: &Window| Ok(image.plane.part(window));
         let drawn = self.job().window(size, pixel_size_um, &image.plane.window(), &self.noise(case), part)?;
         bar.finish_and_clear();
-        let format =
-            imaging::Format { depth: image.depth, intensity: image.intensity, pixel_size_um: image.case.pixel_size_um };
+        let format = Format::full(image.depth, image.case.pixel_size_um);
         let path = self.args.output.join(output_name(&case.path));
         if self.args.samples > 1 {
-            imaging::write(&deviation_path(&path), &drawn.deviation, format.depth, format.pixel_size_um)?;
+            imaging::write_as(&deviation_path(&path), &drawn.deviation, &format)?;
         }
         imaging::write_as(&path, &drawn.mean, &format)?;
         self.written += 1;
@@ -240,18 +251,22 @@ impl Batch<'_> {
         }
         let known_um = self.args.pixel_size_um.or(case.pixel_size_um).or(source.pixel_size_um());
         let pixel_size_um = self.pixel_size(known_um);
+        self.depths.push(source.depth());
         let groups = self.job().groups([source.height(), source.width()], pixel_size_um);
         let groups_before = self.groups;
         self.groups += groups.count();
-        // As small images are read.
-        let intensity = source.fit(Intensity::Full, &mut |_| ())?;
         let mean = self.args.output.join(output_name(&case.path));
         let bar = progress_bar(Some(groups.blocks().count() as u64));
-        bar.set_message(file_name(&case.path));
+        let name = file_name(&case.path);
+        // Percentiles need a look at the whole image.
+        bar.set_message(format!("{name}: its range of grey"));
+        let intensity = source.fit(self.reading.intensity, &mut |_| bar.tick())?;
+        bar.set_message(name);
         let image = LargeImage {
             source,
             pixel_size_um,
-            format: imaging::Format { pixel_size_um: known_um, ..source.format(intensity) },
+            intensity,
+            format: Format::full(source.depth(), known_um),
             deviation: (self.args.samples > 1).then(|| deviation_path(&mean)),
             mean,
             settings: self.settings(source, pixel_size_um)?,
@@ -296,6 +311,8 @@ impl Batch<'_> {
             "seed": self.args.seed,
             "samples": self.args.samples,
             "pixel_size_um": pixel_size_um,
+            "page": self.reading.page,
+            "intensity": self.reading.intensity,
         }))
     }
 
@@ -304,6 +321,12 @@ impl Batch<'_> {
         self.unsized_images += usize::from(known_um.is_none());
         let to: Domain = self.args.to.into();
         known_um.or(fallback_pixel_size(self.model.run.config(), to.other()))
+    }
+
+    fn note_intensities(&self) {
+        if let Some(remark) = self.reading.intensity.remark(&self.depths) {
+            eprintln!("note: {remark}");
+        }
     }
 
     fn note_pixel_sizes(&self) {
@@ -341,50 +364,4 @@ fn spinner(case: &Case) -> ProgressBar {
     let bar = progress_bar(None);
     bar.set_message(file_name(&case.path));
     bar
-}
-
-/// The input's own name; formats that are not written become PNG, or TIFF where they may hold more than 16 bits.
-fn output_name(path: &Path) -> String {
-    let name = file_name(path);
-    let lower = name.to_lowercase();
-    let without = |ending: &str| &name[..name.len() - ending.len()];
-    let others = [
-        (".nii.gz", ".tif"),
-        (".nii", ".tif"),
-        (".npy", ".tif"),
-        (".jpeg", ".png"),
-        (".jpg", ".png"),
-        (".bmp", ".png"),
-    ];
-    let ending = others.iter().find(|(ending, _)| lower.ends_with(ending));
-    ending.map_or_else(|| name.clone(), |(ending, written)| format!("{}{written}", without(ending)))
-}
-
-/// NAME_sd, before all of an ending such as `.ome.tif`.
-fn deviation_path(path: &Path) -> PathBuf {
-    let name = file_name(path);
-    let lower = name.to_lowercase();
-    let ending = [".ome.tiff", ".ome.tif"].into_iter().find(|ending| lower.ends_with(ending)).map(str::len);
-    let stem = ending.map_or(path.file_stem().map_or(0, |stem| stem.len()), |length| name.len() - length);
-    path.with_file_name(format!("{}_sd{}", &name[..stem], &name[stem..]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outputs_have_names_of_formats_that_are_written() {
-        for (input, output) in [
-            ("a/x.png", "x.png"),
-            ("x.ome.tif", "x.ome.tif"),
-            ("x.JPG", "x.png"),
-            ("x.nii.gz", "x.tif"),
-            ("x.1.bmp", "x.1.png"),
-        ] {
-            assert_eq!(output_name(Path::new(input)), output);
-        }
-        assert_eq!(deviation_path(Path::new("o/x.ome.tif")), Path::new("o/x_sd.ome.tif"));
-        assert_eq!(deviation_path(Path::new("x.1.png")), Path::new("x.1_sd.png"));
-    }
 }

@@ -3,7 +3,9 @@
 use super::pixel_size::{Remarks, choose};
 use super::{Case, Dataset, SizeSource, Skipped};
 use crate::error::{Error, Result};
-use crate::imaging::{self, BitDepth, Container, IntensityMap, Picture, Plane, is_blank, looks_like_mask};
+use crate::imaging::{
+    self, BitDepth, Container, Intensity, IntensityMap, Picture, Plane, ReadOptions, is_blank, looks_like_mask,
+};
 use std::path::Path;
 
 /// A case with its pixels.
@@ -34,8 +36,9 @@ pub struct Loaded {
 
 /// Reads all cases. Files that cannot be read, blank images and masks are skipped with a reason.
 ///
-/// `pixel_size_um` overrides what sidecars and files say. It is an error when no image can be used.
-pub fn load(dataset: &Dataset, pixel_size_um: Option<f64>) -> Result<Loaded> {
+/// `pixel_size_um` overrides what sidecars and files say; one note tells of images that `reading` does not spread over
+/// their full range. It is an error when no image can be used.
+pub fn load(dataset: &Dataset, pixel_size_um: Option<f64>, reading: &ReadOptions) -> Result<Loaded> {
     if let Some(size) = pixel_size_um.filter(|size| !size.is_finite() || *size <= 0.0) {
         return Err(Error::Config(format!("the pixel size {size} um is not a positive number; give micrometres")));
     }
@@ -43,7 +46,7 @@ pub fn load(dataset: &Dataset, pixel_size_um: Option<f64>) -> Result<Loaded> {
     let mut skipped = dataset.skipped.clone();
     let mut remarks = Remarks::default();
     for case in &dataset.cases {
-        match read_usable(&case.path) {
+        match read_usable(&case.path, reading) {
             Ok(picture) => images.push(to_image(case, picture, pixel_size_um, &mut remarks)),
             Err(reason) => skipped.push(Skipped { path: case.path.clone(), reason }),
         }
@@ -53,6 +56,8 @@ pub fn load(dataset: &Dataset, pixel_size_um: Option<f64>) -> Result<Loaded> {
     }
     let mut notes = dataset.notes.clone();
     notes.extend(remarks.into_notes());
+    let depths: Vec<BitDepth> = images.iter().map(|image| image.depth).collect();
+    notes.extend(reading.intensity.remark(&depths));
     let known = images.iter().filter(|image| image.case.pixel_size_um.is_some()).count();
     if known > 0 && known < images.len() {
         notes.push(format!("the pixel size of {} of {} images is not known", images.len() - known, images.len()));
@@ -61,21 +66,29 @@ pub fn load(dataset: &Dataset, pixel_size_um: Option<f64>) -> Result<Loaded> {
 }
 
 /// Reads one case as [`load`] does, for sets that are better not held in memory as a whole. The error is why it cannot be
-/// used; the notes are what the user should know.
-pub fn load_case(case: &Case, pixel_size_um: Option<f64>) -> std::result::Result<(Image, Vec<String>), String> {
+/// used; the notes are what the user should know of this image alone.
+pub fn load_case(
+    case: &Case,
+    pixel_size_um: Option<f64>,
+    reading: &ReadOptions,
+) -> std::result::Result<(Image, Vec<String>), String> {
     let mut remarks = Remarks::default();
-    let image = to_image(case, read_usable(&case.path)?, pixel_size_um, &mut remarks);
+    let image = to_image(case, read_usable(&case.path, reading)?, pixel_size_um, &mut remarks);
     Ok((image, remarks.into_notes().collect()))
 }
 
 /// The picture, or why it cannot be used.
-fn read_usable(path: &Path) -> std::result::Result<Picture, String> {
-    let picture = imaging::read(path).map_err(|error| match error {
+fn read_usable(path: &Path, reading: &ReadOptions) -> std::result::Result<Picture, String> {
+    let picture = imaging::read_with(path, reading).map_err(|error| match error {
         Error::Image { reason, .. } => reason,
         other => other.to_string(),
     })?;
     if is_blank(&picture.plane) {
-        return Err("it is blank: all pixels have practically the same value".to_string());
+        let within = match reading.intensity {
+            Intensity::Range { .. } => format!(" in --intensity {}", reading.intensity),
+            _ => String::new(),
+        };
+        return Err(format!("it is blank: all pixels have practically the same value{within}"));
     }
     if looks_like_mask(&picture.plane) {
         return Err("it has at most four grey values, so it seems to be a mask and not an image".to_string());
@@ -123,7 +136,7 @@ mod tests {
         imaging::write(&at("blank.png"), &Plane::new(2, 2, vec![0.3; 4]), BitDepth::Eight, None).unwrap();
         imaging::write(&at("mask.png"), &Plane::new(1, 2, vec![0.0, 1.0]), BitDepth::Eight, None).unwrap();
         fs::write(at("text.tif"), "no image").unwrap();
-        let loaded = load(&discover(dir.path()).unwrap(), None).unwrap();
+        let loaded = load(&discover(dir.path()).unwrap(), None, &ReadOptions::default()).unwrap();
         assert_eq!(loaded.images.len(), 1);
         let image = &loaded.images[0];
         assert_eq!(
@@ -132,7 +145,10 @@ mod tests {
         );
         let reasons: Vec<&str> = loaded.skipped.iter().map(|skipped| skipped.reason.as_str()).collect();
         assert!(reasons[0].contains("blank") && reasons[1].contains("mask") && reasons[2].contains("it is no PNG"));
-        assert!(loaded.notes.is_empty());
+        let note = "1 of 1 images holds more than 8 bits and is read between its percentiles 0.1 and 99.9";
+        assert!(loaded.notes.len() == 1 && loaded.notes[0].starts_with(note), "{:?}", loaded.notes);
+        let full = load(&discover(dir.path()).unwrap(), None, &ReadOptions::full(None)).unwrap();
+        assert!(full.notes.is_empty() && full.images[0].intensity == IntensityMap::full(BitDepth::Sixteen));
     }
 
     #[test]
@@ -141,7 +157,7 @@ mod tests {
         for i in 0..5 {
             fs::write(dir.path().join(format!("{i}.png")), "").unwrap();
         }
-        let error = load(&discover(dir.path()).unwrap(), None).unwrap_err().to_string();
+        let error = load(&discover(dir.path()).unwrap(), None, &ReadOptions::default()).unwrap_err().to_string();
         assert!(error.contains("none of its 5 images") && error.contains("2.png: the file is empty"), "{error}");
         assert!(!error.contains("3.png"));
     }
@@ -153,7 +169,7 @@ mod tests {
         fs::create_dir_all(&micr).unwrap();
         imaging::write(&micr.join("sub-1_SEM.tif"), &photograph(), BitDepth::Eight, Some(0.3)).unwrap();
         let size_and_notes = |given| {
-            let mut loaded = load(&discover(dir.path()).unwrap(), given).unwrap();
+            let mut loaded = load(&discover(dir.path()).unwrap(), given, &ReadOptions::default()).unwrap();
             (loaded.images.remove(0).case.pixel_size_um.map(|size| (size * 1e6).round() / 1e6), loaded.notes)
         };
         assert_eq!(size_and_notes(None), (Some(0.3), vec![]));
@@ -173,8 +189,11 @@ mod tests {
             imaging::write(&dir.path().join(name), &photograph(), BitDepth::Eight, size).unwrap();
         }
         let dataset = discover(dir.path()).unwrap();
-        assert_eq!(load(&dataset, None).unwrap().notes, ["the pixel size of 1 of 3 images is not known"]);
-        let notes = load(&dataset, Some(0.1)).unwrap().notes;
+        assert_eq!(
+            load(&dataset, None, &ReadOptions::default()).unwrap().notes,
+            ["the pixel size of 1 of 3 images is not known"]
+        );
+        let notes = load(&dataset, Some(0.1), &ReadOptions::default()).unwrap().notes;
         assert_eq!(notes, ["a and 1 more: the pixel size of the file is 0.3 um; 0.1 um as given is used"]);
     }
 
@@ -183,7 +202,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         imaging::write(&dir.path().join("a.png"), &photograph(), BitDepth::Eight, None).unwrap();
         for size in [0.0, -0.1, f64::NAN, f64::INFINITY] {
-            assert!(load(&discover(dir.path()).unwrap(), Some(size)).is_err());
+            assert!(load(&discover(dir.path()).unwrap(), Some(size), &ReadOptions::default()).is_err());
         }
     }
 }

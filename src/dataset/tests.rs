@@ -1,5 +1,5 @@
 use super::*;
-use crate::imaging::{BitDepth, Plane, write};
+use crate::imaging::{BitDepth, Plane, ReadOptions, write};
 use std::fs;
 use tempfile::TempDir;
 
@@ -225,7 +225,7 @@ fn discovered_images_load_and_split() {
         let plane = Plane::from_fn(4, 4, |y, x| (y * 4 + x + i) as f32 / 30.0);
         write(&dir.path().join(format!("{i}.tif")), &plane, BitDepth::Sixteen, Some(0.25)).unwrap();
     }
-    let loaded = load(&discover(dir.path()).unwrap(), None).unwrap();
+    let loaded = load(&discover(dir.path()).unwrap(), None, &ReadOptions::default()).unwrap();
     assert!(loaded.images.iter().all(|image| image.case.pixel_size_um == Some(0.25)));
     let subjects: Vec<&str> = loaded.images.iter().map(|image| image.case.subject.as_str()).collect();
     assert_eq!(split(&subjects, &[], 0).unwrap().train.len(), 8);
@@ -238,7 +238,7 @@ fn the_developer_data_has_the_sizes_its_readme_states() {
         eprintln!("not run: there is no {}", root.display());
         return;
     }
-    let sem = load(&discover(&root.join("sem_rat_spinalcord")).unwrap(), None).unwrap();
+    let sem = load(&discover(&root.join("sem_rat_spinalcord")).unwrap(), None, &ReadOptions::default()).unwrap();
     let found: Vec<_> = sem.images.iter().map(|image| (image.plane.width(), image.case.pixel_size_um)).collect();
     let widths = [(1278, 0.18), (1280, 0.093), (737, 0.1), (769, 0.1), (764, 0.1), (822, 0.1), (1901, 0.13)];
     assert_eq!(found, widths.map(|(width, size)| (width, Some(size))));

@@ -16,13 +16,15 @@ fn made_in_parts_as_in_one_go(size: [usize; 2], working_um: f64, first: usize) {
     let image = Plane::from_fn(size[0], size[1], |y, x| ((3 * y + 7 * x) % 101) as f32 / 100.0);
     imaging::write(&at("in.tif"), &image, BitDepth::Sixteen, Some(0.1)).unwrap();
     let source = ImageSource::open(&at("in.tif"), None).unwrap();
-    let format = source.format(source.fit(Intensity::Automatic, &mut |_| ()).unwrap());
+    let intensity = source.fit(Intensity::Automatic, &mut |_| ()).unwrap();
+    let format = Format::full(source.depth(), source.pixel_size_um());
     let translator = ImageTranslator::tiny(64);
     let job = Translation { translator: &translator, to: Domain::Target, working_um: Some(working_um), draws: 2 };
     let noise = Stream::new(5);
     let large = |name: &str| LargeImage {
         source: &source,
         pixel_size_um: Some(0.1),
+        intensity,
         format,
         mean: at(name),
         deviation: Some(at(&format!("sd_{name}"))),
@@ -45,7 +47,7 @@ fn made_in_parts_as_in_one_go(size: [usize; 2], working_um: f64, first: usize) {
     assert_eq!(std::fs::read(at("once.tif")).unwrap(), std::fs::read(at("parts.tif")).unwrap());
     assert!(!BlockFolder::beside(&at("parts.tif")).exists() && at("sd_parts.tif").is_file());
 
-    let whole = |window: &Window| source.plane(window, &format.intensity);
+    let whole = |window: &Window| source.plane(window, &intensity);
     let drawn = job.window(size, Some(0.1), &source.window(), &noise, whole).unwrap();
     let written = ImageSource::open(&at("once.tif"), None).unwrap();
     assert_eq!((written.depth(), written.pixel_size_um()), (BitDepth::Sixteen, Some(0.1)));

@@ -4,6 +4,7 @@
 use super::ranks::{Ranks, percentile};
 use super::{BitDepth, Samples, with_numbers};
 use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
@@ -13,8 +14,9 @@ const AUTOMATIC_PERCENTILES: (f64, f64) = (0.1, 99.9);
 
 /// Which stored numbers become 0 and 1; what lies between follows a straight line, what lies beyond is cut off.
 ///
-/// As a command-line value: `auto`, `full`, `percentile`, `percentile:1,99.5`, `range:100,4095`.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// On the command line and in files: `auto`, `full`, `percentile`, `percentile:1,99.5`, `range:100,4095`.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Intensity {
     /// 8 bits: the full range. Everything else: percentiles 0.1 and 99.9 of the image.
     #[default]
@@ -75,6 +77,20 @@ impl Display for Intensity {
     }
 }
 
+impl TryFrom<String> for Intensity {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Intensity> for String {
+    fn from(intensity: Intensity) -> Self {
+        intensity.to_string()
+    }
+}
+
 /// The straight line from the stored numbers of an image to [0, 1].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct IntensityMap {
@@ -120,6 +136,28 @@ pub(super) struct Fitted {
 pub(super) type Pass<'a> = dyn FnMut(&mut dyn FnMut(&Samples)) -> Result<()> + 'a;
 
 impl Intensity {
+    /// Whether images of this kind keep all that their numbers can tell apart.
+    pub fn is_full(self, depth: BitDepth) -> bool {
+        self == Self::Full || self == Self::Automatic && depth == BitDepth::Eight
+    }
+
+    /// How images of these kinds were read, in one line; nothing where all were over their full range.
+    pub fn remark(self, depths: &[BitDepth]) -> Option<String> {
+        let count = depths.iter().filter(|depth| !self.is_full(**depth)).count();
+        let [hold, are, their] = if count == 1 { ["holds", "is", "its"] } else { ["hold", "are", "their"] };
+        let how = match self {
+            Self::Automatic => {
+                let (low, high) = AUTOMATIC_PERCENTILES;
+                format!("{hold} more than 8 bits and {are} read between {their} percentiles {low} and {high}")
+            }
+            Self::Percentile { low, high } => format!("{are} read between {their} percentiles {low} and {high}"),
+            Self::Range { low, high } => format!("{are} read between the stored numbers {low} and {high}"),
+            Self::Full => return None,
+        };
+        let all = depths.len();
+        (count > 0).then(|| format!("{count} of {all} images {how} (--intensity {self}; full: the whole range)"))
+    }
+
     /// The map for an image of which files hold `depth` and memory holds `held`.
     ///
     /// Percentiles are exact: one pass over the samples counts integers of up to 16 bits; floats take two, doubles four,
@@ -181,6 +219,20 @@ mod tests {
             let message = wrong.parse::<Intensity>().unwrap_err().to_string();
             assert!(message.contains("range:LOW,HIGH"), "{wrong}: {message}");
         }
+    }
+
+    #[test]
+    fn the_user_is_told_where_the_range_is_not_the_full_one() {
+        let depths = [BitDepth::Eight, BitDepth::Sixteen, BitDepth::Float32];
+        let remark = Intensity::Automatic.remark(&depths).unwrap();
+        assert!(
+            remark.starts_with("2 of 3 images hold more than 8 bits and are read between their percentiles 0.1 and")
+        );
+        assert_eq!((Intensity::Automatic.remark(&depths[..1]), Intensity::Full.remark(&depths)), (None, None));
+        let remark = Intensity::Range { low: 100.0, high: 4095.0 }.remark(&depths[..1]).unwrap();
+        assert!(
+            remark.starts_with("1 of 1 images is read between the stored numbers 100 and 4095 (--intensity range:")
+        );
     }
 
     #[test]

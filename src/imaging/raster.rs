@@ -92,7 +92,7 @@ impl Raster {
 
     /// The same for a page or slice, counted from 1, of a file with several.
     pub fn read_with(path: &Path, page: Option<usize>) -> Result<RasterPicture> {
-        let options = ReadOptions { page, intensity: Intensity::Full };
+        let options = ReadOptions::full(page);
         let decoded = decode_file(path, &options, MAX_PIXELS)?;
         let (depth, container, pixel_size_um) = (decoded.depth, decoded.container, decoded.pixel_size_um);
         let fitted = decoded.fit(Intensity::Full);

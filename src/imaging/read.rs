@@ -13,6 +13,7 @@ mod png_image;
 mod refusal;
 
 use super::intensity::Fitted;
+use super::tiff_file::checked_page;
 use super::{BitDepth, Container, Intensity, Picture, Plane, Samples, with_numbers};
 use crate::error::{Error, Result};
 pub(super) use chunked::{Chunked, open_chunked};
@@ -35,18 +36,25 @@ pub fn has_image_extension(path: &Path) -> bool {
     name.rsplit_once('.').is_some_and(|(stem, extension)| !stem.is_empty() && EXTENSIONS.contains(&extension))
 }
 
-/// How an image is read.
+/// How images are read: handed down from the command line to each file.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ReadOptions {
-    /// The page of a TIFF or the slice of a volume, counted from 1; needed only where there are several.
+    /// The page of a TIFF or the slice of a volume, counted from 1; needed where there are several.
     pub page: Option<usize>,
     /// Which stored numbers become 0 and 1.
     pub intensity: Intensity,
 }
 
+impl ReadOptions {
+    /// The numbers of a page over their full range.
+    pub fn full(page: Option<usize>) -> Self {
+        Self { page, intensity: Intensity::Full }
+    }
+}
+
 /// Reads an image over the full range of its numbers: stored values become value / 255 or value / 65535.
 pub fn read(path: &Path) -> Result<Picture> {
-    read_with(path, &ReadOptions { page: None, intensity: Intensity::Full })
+    read_with(path, &ReadOptions::full(None))
 }
 
 /// Reads an image as the options have it.
@@ -98,7 +106,10 @@ impl Decoded {
         notes.extend(remarks(self.container, self.is_colour, fitted.invalid));
         let is_dim = || with_numbers!(&self.samples, numbers => numbers.iter().all(|v| Into::<f64>::into(*v) < DIM));
         if intensity == Intensity::Full && self.depth == BitDepth::Sixteen && is_dim() {
-            notes.push("16-bit image that uses less than a quarter of its range, so it is dark".to_string());
+            notes.push(
+                "16-bit image that uses less than a quarter of its range, so it is dark over its full range"
+                    .to_string(),
+            );
         }
         (!notes.is_empty()).then(|| notes.join("; "))
     }
@@ -145,12 +156,17 @@ pub(super) fn open(path: &Path) -> Result<Input> {
 }
 
 fn decode(mut input: Input, options: &ReadOptions, most_pixels: u64) -> Reason<Decoded> {
-    match recognise(&mut input)? {
-        Container::Png => png_image::read(input, most_pixels),
-        container @ (Container::Jpeg | Container::Bmp) => photograph::read(input, container, most_pixels),
-        container @ (Container::Tiff | Container::Nifti | Container::Numpy) => {
-            open_chunked(input, container, options.page)?.decode_all(most_pixels)
+    let container = recognise(&mut input)?;
+    match container {
+        Container::Tiff | Container::Nifti | Container::Numpy => {
+            return open_chunked(input, container, options.page)?.decode_all(most_pixels);
         }
+        // Formats of one image.
+        _ => checked_page(options.page, 1)?,
+    };
+    match container {
+        Container::Png => png_image::read(input, most_pixels),
+        _ => photograph::read(input, container, most_pixels),
     }
 }
 

@@ -60,8 +60,7 @@ impl ImageSource {
         let container = recognise(&mut input).map_err(refuse)?;
         if !matches!(container, Container::Tiff | Container::Nifti | Container::Numpy) {
             drop(input);
-            let options = ReadOptions { page, intensity: Intensity::Full };
-            return Ok(Self::of_decoded(path, decode_file(path, &options, MAX_PIXELS)?));
+            return Ok(Self::of_decoded(path, decode_file(path, &ReadOptions::full(page), MAX_PIXELS)?));
         }
         let chunked = open_chunked(input, container, page).map_err(refuse)?;
         let (geometry, depth, has_colours) = (chunked.geometry(), chunked.depth(), chunked.has_colours());

@@ -4,107 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::dataset::{
-    self, AnnotatedDataset, Case, Format, MaskSource, Skipped, discover_annotated, discover_annotated_as, load_case,
-    read_labels,
-};
+use super::targets::{Target, Truth};
+use crate::dataset::{self, AnnotatedDataset, Format, Skipped, discover_annotated_as, load_case};
+use crate::domain::{Domain, Pair};
 use crate::error::{Error, Result};
-use crate::imaging::{self, BitDepth, LabelMap, Plane, Raster, RasterPicture};
+use crate::imaging::{self, BitDepth, Intensity, Plane, ReadOptions};
 use crate::segmentation::data::{DataOptions, LabelledImage, LabelledSet};
 use crate::segmentation::masks::mask_name;
-use crate::segmentation::normalisation::Intensities;
-
-/// A target image; its pixels stay on the disk.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Target {
-    /// By which its files are called.
-    pub name: String,
-    /// The file, its subject and its pixel size.
-    pub case: Case,
-    /// Rows and columns.
-    pub size: [usize; 2],
-    /// Bits per pixel of the file.
-    pub depth: BitDepth,
-    /// Whether its subject is kept out of all training.
-    pub is_held_out: bool,
-}
-
-impl Target {
-    /// Its pixels in [0, 1].
-    pub fn plane(&self) -> Result<Plane> {
-        Ok(imaging::read(&self.case.path)?.plane)
-    }
-
-    /// The image with labels, to learn from.
-    pub fn to_labelled(&self, labels: LabelMap) -> Result<LabelledImage> {
-        let imaging::Picture { plane, intensity, .. } = imaging::read(&self.case.path)?;
-        Ok(LabelledImage {
-            name: self.name.clone(),
-            subject: self.case.subject.clone(),
-            intensities: Intensities::of_plane(&plane, &intensity),
-            plane,
-            labels,
-            pixel_size_um: self.case.pixel_size_um,
-        })
-    }
-
-    /// Its pixels as they are stored.
-    pub fn picture(&self) -> Result<RasterPicture> {
-        Raster::read(&self.case.path)
-    }
-}
-
-/// True masks of target images.
-#[derive(Debug, Clone)]
-pub struct Truth {
-    /// Names of the labels 1, 2, ….
-    pub classes: Vec<String>,
-    /// The masks of each target image that has some.
-    masks: BTreeMap<String, MaskSource>,
-    threshold: Option<u8>,
-}
-
-impl Truth {
-    /// The masks in a folder of images with masks, which may be the folder of the targets itself.
-    fn read(dir: &Path, targets: &[Target], threshold: Option<u8>) -> Result<Self> {
-        let annotated = discover_annotated(dir)?;
-        let sources = annotated.dataset.cases.iter().zip(&annotated.masks);
-        let by_name: BTreeMap<&str, &MaskSource> =
-            sources.map(|(case, masks)| (mask_name(&case.name), masks)).collect();
-        let of_target = |target: &Target| Some((target.name.clone(), (*by_name.get(target.name.as_str())?).clone()));
-        let masks: BTreeMap<String, MaskSource> = targets.iter().filter_map(of_target).collect();
-        if masks.is_empty() {
-            let known: Vec<&str> = by_name.keys().take(3).copied().collect();
-            let reason = format!(
-                "none of its masks belongs to a target image: there are masks of {} … and target images {} …; images \
-                 must be called the same in both folders",
-                known.join(", "),
-                targets.iter().take(3).map(|target| target.name.as_str()).collect::<Vec<_>>().join(", ")
-            );
-            return Err(Error::dataset(dir, reason));
-        }
-        let truth = Self { classes: annotated.classes, masks, threshold };
-        // Masks that cannot be used are better found now than after a night.
-        targets.iter().try_for_each(|target| truth.labels(target).map(|_| ()))?;
-        Ok(truth)
-    }
-
-    /// The true label of each pixel of a target image, if it has masks.
-    pub fn labels(&self, target: &Target) -> Result<Option<LabelMap>> {
-        let Some(masks) = self.masks.get(&target.name) else { return Ok(None) };
-        Ok(Some(read_labels(masks, target.size, self.threshold)?.map))
-    }
-
-    /// Whether a target image has masks.
-    pub fn has(&self, target: &Target) -> bool {
-        self.masks.contains_key(&target.name)
-    }
-
-    /// The files of all masks.
-    pub fn files(&self) -> Vec<PathBuf> {
-        self.masks.values().flat_map(|source| source.files.iter().map(|file| file.path.clone())).collect()
-    }
-}
 
 /// Where the inputs are, and what is said about them.
 #[derive(Debug, Clone, Default)]
@@ -127,6 +33,31 @@ pub struct InputOptions {
     pub labelled_format: Option<Format>,
     /// The same of the target images.
     pub target_format: Option<Format>,
+    /// Which stored numbers of the labelled images a translator sees as 0 and 1; else as its settings have it.
+    pub labelled_intensity: Option<Intensity>,
+    /// The same of the target images.
+    pub target_intensity: Option<Intensity>,
+    /// The page or slice of labelled images that have several.
+    pub labelled_page: Option<usize>,
+    /// The same of the target images.
+    pub target_page: Option<usize>,
+}
+
+impl InputOptions {
+    /// How a translator sees the images of a look.
+    pub fn reading(&self, domain: Domain) -> ReadOptions {
+        let (page, intensity) = match domain {
+            Domain::Labelled => (self.labelled_page, self.labelled_intensity),
+            Domain::Target => (self.target_page, self.target_intensity),
+        };
+        ReadOptions { page, intensity: intensity.unwrap_or_default() }
+    }
+
+    /// Everything that decides what the pixels of the two looks are, to compare.
+    pub(super) fn reading_lines(&self) -> [String; 2] {
+        let sizes = Pair { labelled: self.labelled_pixel_size_um, target: self.target_pixel_size_um };
+        Domain::BOTH.map(|domain| format!("{:?} {:?}", sizes.of(domain), self.reading(domain)))
+    }
 }
 
 /// What a pipeline starts from.
@@ -136,6 +67,9 @@ pub struct Inputs {
     pub labelled: Option<LabelledSet>,
     /// The files of the labelled images and their masks.
     pub labelled_files: Vec<PathBuf>,
+    /// The files of the labelled images by their names.
+    labelled_paths: BTreeMap<String, PathBuf>,
+    labelled_reading: ReadOptions,
     /// The held-out subjects that the labelled images show too.
     pub held_out_of_labelled: Vec<String>,
     /// The target images, held-out ones among them.
@@ -157,9 +91,10 @@ impl Inputs {
         let mut notes = vec![format!("target: {}", dataset.summary())];
         notes.extend(dataset.notes.iter().cloned());
         let mut skipped = dataset.skipped.clone();
-        let mut targets = Vec::new();
+        let mut targets: Vec<Target> = Vec::new();
+        let reading = options.reading(Domain::Target);
         for case in &dataset.cases {
-            match load_case(case, options.target_pixel_size_um) {
+            match load_case(case, options.target_pixel_size_um, &reading) {
                 Ok((image, remarks)) => {
                     notes.extend(remarks.into_iter().map(|remark| format!("{}: {remark}", case.name)));
                     targets.push(Target {
@@ -168,14 +103,17 @@ impl Inputs {
                         depth: image.depth,
                         is_held_out: options.held_out.contains(&case.subject),
                         case: image.case,
+                        reading,
                     });
                 }
                 Err(reason) => skipped.push(Skipped { path: case.path.clone(), reason }),
             }
         }
         check_targets(&options.target, &targets, &options.held_out)?;
+        let depths: Vec<BitDepth> = targets.iter().map(|target| target.depth).collect();
+        notes.extend(reading.intensity.remark(&depths).map(|remark| format!("target: {remark}")));
         let truth = options.truth.as_ref().map(|dir| Truth::read(dir, &targets, options.mask_threshold)).transpose()?;
-        let Labelled { set: labelled, files: labelled_files, held_out: held_out_of_labelled } =
+        let Labelled { set: labelled, files: labelled_files, paths: labelled_paths, held_out: held_out_of_labelled } =
             read_labelled(options, &mut notes, &mut skipped)?;
         if let Some(labelled) = &labelled {
             note_shared_subjects(labelled, &targets, truth.is_some(), &mut notes);
@@ -186,6 +124,8 @@ impl Inputs {
         Ok(Self {
             labelled,
             labelled_files,
+            labelled_paths,
+            labelled_reading: options.reading(Domain::Labelled),
             held_out_of_labelled,
             targets,
             target_format: dataset.format,
@@ -193,6 +133,14 @@ impl Inputs {
             notes,
             skipped,
         })
+    }
+
+    /// The pixels of a labelled image as a translator sees them. Those in the set are as a segmentation sees them.
+    pub fn labelled_plane(&self, image: &LabelledImage) -> Result<Plane> {
+        match self.labelled_paths.get(&image.name) {
+            Some(path) => Ok(imaging::read_with(path, &self.labelled_reading)?.plane),
+            None => Err(Error::Config(format!("there is no labelled image {}", image.name))),
+        }
     }
 
     /// The target images that scores are about: those held out where there are some, else all, of those with masks.
@@ -279,6 +227,7 @@ fn check_names(dir: &Path, names: &BTreeSet<&str>) -> Result<()> {
 struct Labelled {
     set: Option<LabelledSet>,
     files: Vec<PathBuf>,
+    paths: BTreeMap<String, PathBuf>,
     held_out: Vec<String>,
 }
 
@@ -288,6 +237,7 @@ fn read_labelled(options: &InputOptions, notes: &mut Vec<String>, skipped: &mut 
         pixel_size_um: options.labelled_pixel_size_um,
         mask_threshold: options.mask_threshold,
         format: options.labelled_format,
+        page: options.labelled_page,
     };
     let mut set = LabelledSet::read(dir, &reading)?;
     notes.append(&mut set.notes);
@@ -310,9 +260,13 @@ fn read_labelled(options: &InputOptions, notes: &mut Vec<String>, skipped: &mut 
     }
     let AnnotatedDataset { dataset, masks, .. } = discover_annotated_as(dir, options.labelled_format)?;
     notes.insert(0, format!("labelled: {}", dataset.summary()));
-    let images = dataset.cases.into_iter().map(|case| case.path);
-    let files = images.chain(masks.into_iter().flat_map(|mask| mask.files).map(|file| file.path)).collect();
-    Ok(Labelled { set: Some(set), files, held_out })
+    let paths: BTreeMap<String, PathBuf> = dataset.cases.into_iter().map(|case| (case.name, case.path)).collect();
+    let masks = masks.into_iter().flat_map(|mask| mask.files).map(|file| file.path);
+    let files = paths.values().cloned().chain(masks).collect();
+    let depths: Vec<BitDepth> = set.images.iter().map(|image| image.depth).collect();
+    let remark = options.reading(Domain::Labelled).intensity.remark(&depths);
+    notes.extend(remark.map(|remark| format!("labelled: {remark}")));
+    Ok(Labelled { set: Some(set), files, paths, held_out })
 }
 
 /// Subjects on both sides are no fault for making masks, but scores on them are not of unseen subjects.

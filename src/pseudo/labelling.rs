@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use super::inputs::Target;
 use super::opinion::{Labelling, Opinion, to_picture};
+use super::targets::Target;
 use super::translation::{Translated, draw_path};
 use crate::dataset::{Encoding, MaskFile, read_mask};
 use crate::error::Result;

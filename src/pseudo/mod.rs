@@ -18,6 +18,7 @@ mod pipeline;
 mod publish;
 mod results;
 mod scoring;
+pub mod targets;
 pub mod translation;
 mod verdict;
 mod work;

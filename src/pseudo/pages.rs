@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use self::tables::tables;
-use super::inputs::Target;
 use super::labelling::{Labelled, confidence_path, read_label_map};
 use super::pipeline::{Pipeline, Work};
 use super::results::{ApproachResult, Results};
+use super::targets::Target;
 use super::translation::{Translated, back_path, draw_path};
 use super::verdict::{SUSPICIOUS_STRUCTURE, Verdict};
 use crate::error::Result;
@@ -239,7 +239,7 @@ fn labelled_panel(
     figures: &Translated,
 ) -> Result<Panel> {
     let folder = pipeline.folder(Work::TranslateLabelled);
-    let source = to_working_size(&image.plane, image.pixel_size_um, pipeline.working_um()?);
+    let source = to_working_size(&pipeline.inputs.labelled_plane(image)?, image.pixel_size_um, pipeline.working_um()?);
     let translation = imaging::read(&draw_path(&folder, &image.name, 0))?.plane;
     let size = [translation.height(), translation.width()];
     let truth = resize_labels(&image.labels, size[0], size[1]);

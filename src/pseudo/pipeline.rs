@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
-use serde::Serialize;
 
 use super::Event;
 use super::approach::Approach;
+use super::given::{check_run, settle_readings};
 use super::inputs::{InputOptions, Inputs, check_classes};
 use super::results::Results;
 use super::translation::Orientation;
@@ -143,6 +143,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Reads and checks the inputs.
     pub fn new(mut options: PipelineOptions, device: &Device) -> Result<Self> {
+        settle_readings(&mut options.inputs, &mut options.translator)?;
         let mut inputs = Inputs::read(&options.inputs)?;
         let reason = inputs.reason_against_supervised();
         if let Some(reason) = reason.filter(|_| options.approaches.contains(&Approach::Supervised)) {
@@ -161,7 +162,7 @@ impl Pipeline {
             inputs.notes.extend(check_classes(&model.class_names, truth)?);
         }
         if let TranslatorChoice::Given { run, orientation } = &options.translator {
-            super::given::check_run(&RunFolder::open(run)?, *orientation, &mut inputs)?;
+            check_run(&RunFolder::open(run)?, *orientation, &mut inputs)?;
         }
         if let TranslatorChoice::Train(config) = &mut options.translator {
             config.data.target.hold_out.clone_from(&options.inputs.held_out);
@@ -272,13 +273,12 @@ impl Pipeline {
     fn inputs_of(&self, work: Work, stamps: &Stamps) -> Result<stages::Inputs> {
         let options = &self.options;
         let inputs = stages::Inputs::new().value("seed", &options.seed)?;
-        let sizes = [options.inputs.labelled_pixel_size_um, options.inputs.target_pixel_size_um];
-        let held_out = &options.inputs.held_out;
-        let sized = inputs.clone().value("pixel sizes", &sizes)?.value("held-out subjects", held_out)?;
+        let (reading, held_out) = (options.inputs.reading_lines(), &options.inputs.held_out);
+        let sized = inputs.clone().value("reading of the images", &reading)?.value("held-out subjects", held_out)?;
         match work {
             Work::Translator => {
                 let settings = match &options.translator {
-                    TranslatorChoice::Train(config) => Some(without_folders(config)),
+                    TranslatorChoice::Train(config) => Some(config.without_folders()),
                     TranslatorChoice::Given { .. } => None,
                 };
                 Ok(inputs
@@ -391,12 +391,4 @@ type Stamps = BTreeMap<String, Stamp>;
 
 fn of(stamps: &Stamps, work: Work) -> &Stamp {
     stamps.get(&work.name()).expect("a stage comes after those that it depends on")
-}
-
-/// Settings are the same wherever the images lie.
-fn without_folders(config: &TrainConfig) -> impl Serialize + use<> {
-    let mut config = config.clone();
-    config.data.labelled.dir = PathBuf::new();
-    config.data.target.dir = PathBuf::new();
-    config
 }

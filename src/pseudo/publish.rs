@@ -155,7 +155,7 @@ fn write_raw_folder(pipeline: &Pipeline, chosen: &ApproachResult, folder: &Path)
         raw.add(
             &target.name,
             &target.case.subject,
-            &target.plane()?,
+            &target.full_plane()?,
             target.depth,
             target.case.pixel_size_um,
             &labels,

@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::approach::Approach;
 use super::checks::Checked;
-use super::inputs::Target;
 use super::labelling::{Labelled, read_figures, read_label_map};
 use super::pipeline::{Pipeline, Work};
 use super::scoring::Scored;
+use super::targets::Target;
 use super::translation::Translated;
 use crate::error::Result;
 use crate::metrics::{Summary, dice};

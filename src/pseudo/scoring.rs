@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::inputs::{Target, Truth};
 use super::labelling::{Labelled, read_label_map};
+use super::targets::{Target, Truth};
 use crate::error::Result;
 use crate::imaging::LabelMap;
 use crate::metrics::Summary;

@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use super::Event;
 use super::approach::Approach;
-use super::inputs::Target;
 use super::labelling::{SetToLabel, Shown, confidence_path, judged, read_figures, read_label_map};
 use super::models::{ModelToTrain, folds_of};
 use super::pipeline::{Pipeline, TranslatorChoice, Work};
+use super::targets::Target;
 use super::translation::{Method, Orientation, SetImage, SetToTranslate, Translated, Translator, draw_path};
 use crate::domain::Domain;
 use crate::error::{Error, Result};
@@ -105,7 +105,7 @@ impl Pipeline {
             draws: self.options.draws,
             seed: self.options.seed,
             images: &images,
-            plane: &|index| Ok(set.images[index].plane.clone()),
+            plane: &|index| self.inputs.labelled_plane(&set.images[index]),
         };
         job.run(folder, stop, on_event)
     }
@@ -222,6 +222,7 @@ impl Pipeline {
                 let labels = without_weak_parts(&image.labels, [plane.height(), plane.width()], figures, least);
                 Ok(LabelledImage {
                     intensities: Intensities::of_plane(&plane, &IntensityMap::full(BitDepth::Eight)),
+                    depth: BitDepth::Eight,
                     plane,
                     labels,
                     pixel_size_um: pixel_size_um.or(image.pixel_size_um),
@@ -286,8 +287,8 @@ impl Pipeline {
         };
         let levels = match approach {
             Approach::Matched | Approach::InvertedMatched => {
-                let planes = self.labelled()?.images.iter().map(|image| &image.plane);
-                GreyLevels::of(planes)
+                let seen = |image: &LabelledImage| self.inputs.labelled_plane(image);
+                GreyLevels::of(self.labelled()?.images.iter().map(seen).collect::<Result<Vec<Plane>>>()?.iter())
             }
             _ => None,
         };

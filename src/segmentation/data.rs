@@ -11,7 +11,7 @@ use super::patch::Patch;
 use super::plan::{Fingerprint, ForegroundIntensities, Plan};
 use crate::dataset::{self, AnnotatedDataset, Format, Image, Skipped};
 use crate::error::{Error, Result};
-use crate::imaging::{IGNORE, LabelMap, Plane, resize};
+use crate::imaging::{BitDepth, IGNORE, LabelMap, Plane, ReadOptions, resize};
 use crate::prepare::to_working_size;
 use crate::random::Stream;
 
@@ -28,6 +28,9 @@ pub struct DataOptions {
     /// The layout of the folder; else it is recognised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// The page or slice of images that have several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<usize>,
 }
 
 /// An image with its labels, as they were read.
@@ -37,7 +40,9 @@ pub struct LabelledImage {
     pub name: String,
     /// Who or what was imaged.
     pub subject: String,
-    /// The pixels.
+    /// The kind of its stored numbers.
+    pub depth: BitDepth,
+    /// The pixels over the full range of these.
     pub plane: Plane,
     /// The class of each pixel.
     pub labels: LabelMap,
@@ -71,7 +76,9 @@ impl LabelledSet {
     /// them in one go.
     pub fn read(dir: &Path, options: &DataOptions) -> Result<Self> {
         let annotated = dataset::discover_annotated_as(dir, options.format)?;
-        let loaded = dataset::load(&annotated.dataset, options.pixel_size_um)?;
+        // A segmentation has a normalisation of its own, from the stored numbers.
+        let reading = ReadOptions::full(options.page);
+        let loaded = dataset::load(&annotated.dataset, options.pixel_size_um, &reading)?;
         let mut notes = loaded.notes;
         let mut faults = Vec::new();
         let mut images = Vec::new();
@@ -188,6 +195,7 @@ fn labelled(
     Ok(LabelledImage {
         name: image.case.name,
         subject: image.case.subject,
+        depth: image.depth,
         plane: image.plane,
         labels: labels.map,
         pixel_size_um: image.case.pixel_size_um,
@@ -241,7 +249,7 @@ pub fn resize_labels(labels: &LabelMap, height: usize, width: usize) -> LabelMap
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imaging::{BitDepth, write, write_labels};
+    use crate::imaging::{write, write_labels};
 
     /// Two images of 40 x 40 with masks of two classes beside them.
     fn folder() -> tempfile::TempDir {

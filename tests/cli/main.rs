@@ -2,6 +2,7 @@
 
 mod datasets;
 mod pseudo;
+mod reading;
 mod report;
 mod segment;
 

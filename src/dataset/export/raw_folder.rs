@@ -168,6 +168,7 @@ fn to_safe(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::dataset::{Encoding, Format, discover_annotated, load_case, read_labels};
+    use crate::imaging::ReadOptions;
     use std::path::PathBuf;
     use tempfile::TempDir;
 
@@ -203,7 +204,7 @@ mod tests {
         for ((case, masks), (name, size, depth, labels)) in
             annotated.dataset.cases.iter().zip(&annotated.masks).zip(expected)
         {
-            let image = load_case(case, None).unwrap().0;
+            let image = load_case(case, None, &ReadOptions::full(None)).unwrap().0;
             assert_eq!((case.name.as_str(), case.subject.as_str(), case.pixel_size_um), (name, "mouse 1", size));
             assert_eq!((image.plane.get(1, 2), image.depth), (1.0, depth));
             assert_eq!(read_labels(masks, [2, 3], None).unwrap().map, *labels);

@@ -46,10 +46,13 @@ pub(in crate::imaging) fn checked(wanted: Option<usize>, count: usize) -> Reason
     match wanted {
         None if count == 1 => Ok(0),
         None => Err(Refusal::Sentence(format!(
-            "it has {count} pages or slices, and only one image can be used; save the one that is meant as a file of its \
-             own"
+            "it has {count} pages or slices, and only one image can be used: give --page with a number from 1 to \
+             {count}; of a mask, save the page that is meant as a file of its own"
         ))),
         Some(page) if (1..=count).contains(&page) => Ok(page - 1),
+        Some(page) if count == 1 => Err(Refusal::Sentence(format!(
+            "page or slice {page} is asked for, and it is a single image; leave --page out for it"
+        ))),
         Some(page) => Err(Refusal::Sentence(format!(
             "page or slice {page} is asked for, and it has {count}; give a number from 1 to {count}"
         ))),
