@@ -26,8 +26,10 @@ pub use split::{Split, split};
 pub(crate) use split::{check_held_out, listed_subjects};
 
 use crate::error::{Error, Result};
+use crate::imaging::has_image_extension;
 use bids::Bids;
-use names::{common_folder, entity_of_subject, is_drawn_from, is_mask, stem, subjects_of_plain_folder, unique_names};
+pub(crate) use names::stem;
+use names::{common_folder, entity_of_subject, is_drawn_from, is_mask, subjects_of_plain_folder, unique_names};
 use pixel_size::{Remarks, read_text_files};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -75,11 +77,11 @@ pub struct Dataset {
     pub notes: Vec<String>,
 }
 
-/// Finds the images of a folder and its sub-folders: `.png`, `.tif` and `.tiff` in any letter case.
+/// Finds the images of a folder and its sub-folders, by the ends of their names ([`has_image_extension`]).
 ///
 /// Hidden folders and `derivatives` are not entered, nor is `imagesTs` beside `imagesTr`. A mask is recognised by `_seg-`
 /// in its name, by a folder called `masks` or `labels...`, or by the image beside it (`mask_7` and `image_7`, `cell_mask`
-/// and `cell`).
+/// and `cell`). A JPEG or BMP beside an image of the same name is taken for its preview and left aside.
 pub fn discover(dir: &Path) -> Result<Dataset> {
     discover_as(dir, None)
 }
@@ -107,7 +109,7 @@ pub fn discover_files(paths: &[PathBuf], format: Option<Format>) -> Result<Datas
         }
     }
     for (folder, files) in files {
-        let (images, others) = files.into_iter().partition(|path| is_image_name(path));
+        let (images, others) = files.into_iter().partition(|path| has_image_extension(path));
         let refused = |path| Skipped { path, reason: format!("only {EXTENSIONS} files are read; convert it") };
         let skipped = Vec::into_iter(others).map(refused).collect();
         parts.push(describe(&folder, Found { images, skipped, ..Found::default() }, format)?);
@@ -119,14 +121,10 @@ pub fn discover_files(paths: &[PathBuf], format: Option<Format>) -> Result<Datas
 }
 
 /// What is read, for messages.
-const EXTENSIONS: &str = ".png, .tif or .tiff";
+const EXTENSIONS: &str = ".png, .tif, .jpg, .bmp, .nii or .npy";
 
 fn extension(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
-}
-
-fn is_image_name(path: &Path) -> bool {
-    ["png", "tif", "tiff"].contains(&extension(path).as_str())
 }
 
 /// The files of a folder by what their names say.
@@ -201,7 +199,7 @@ fn search(dir: &Path, format: Option<Format>) -> Found {
     for entry in WalkDir::new(dir).follow_links(true).sort_by_file_name().into_iter().filter_entry(is_entered) {
         match entry {
             Ok(entry) if !entry.file_type().is_file() => {}
-            Ok(entry) if is_image_name(entry.path()) => candidates.push(entry.into_path()),
+            Ok(entry) if has_image_extension(entry.path()) => candidates.push(entry.into_path()),
             Ok(entry) if entry.depth() > 1 && entry.file_name() == "dataset_description.json" => {
                 found.bids_folders.extend(entry.path().parent().map(Path::to_path_buf));
             }
@@ -220,15 +218,26 @@ fn search(dir: &Path, format: Option<Format>) -> Found {
         found.images = candidates;
         return found;
     }
-    let all: HashSet<PathBuf> = candidates.iter().map(|path| path.with_extension("")).collect();
+    let stems = |paths: &mut dyn Iterator<Item = &PathBuf>| -> HashSet<PathBuf> {
+        paths.map(|path| path.with_file_name(stem(path))).collect()
+    };
+    let all = stems(&mut candidates.iter());
+    let lossless = stems(&mut candidates.iter().filter(|path| !may_be_preview(path)));
     (found.masks, found.images) = candidates.into_iter().partition(|path| is_mask(path, dir, &all));
     found.leave_aside(|path| is_drawn_from(path, &all), "were drawn from the images by AxonDeepSeg");
+    let is_preview = |path: &Path| may_be_preview(path) && lossless.contains(&path.with_file_name(stem(path)));
+    found.leave_aside(is_preview, "are called like an image of another format beside them, as previews are,");
     if dir.join("imagesTr").is_dir() {
         let tests = dir.join("imagesTs");
         let reason = "lie in imagesTs, which is kept for a test (give that folder itself to use it)";
         found.leave_aside(|path| path.starts_with(&tests), reason);
     }
     found
+}
+
+/// Whether a file is of a format in which previews are saved.
+fn may_be_preview(path: &Path) -> bool {
+    ["jpg", "jpeg", "bmp"].contains(&extension(path).as_str())
 }
 
 impl Found {

@@ -7,10 +7,11 @@ use std::path::{Component, Path, PathBuf};
 /// What the names of maps of confidence, which lie among masks, contain.
 pub(super) const CONFIDENCE: &str = "_desc-confidence";
 
-/// The name without the extension, nor the `.ome` before it.
-pub(super) fn stem(path: &Path) -> String {
+/// The name without the extension, nor the `.ome` or `.nii` before it.
+pub(crate) fn stem(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    stem.strip_suffix(".ome").unwrap_or(&stem).to_string()
+    let is_packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+    stem.strip_suffix(if is_packed { ".nii" } else { ".ome" }).unwrap_or(&stem).to_string()
 }
 
 /// Whether names say that a file below `root` is a mask; `all` are the images' paths without extension.

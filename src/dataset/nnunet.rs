@@ -7,9 +7,9 @@ use super::annotated::AnnotatedDataset;
 use super::labels::{Encoding, MaskFile, MaskSource};
 use super::names::{entity_of_subject, number_the_rest, subjects_of_plain_folder};
 use super::pixel_size::{Remarks, read_text_files};
-use super::{Case, Dataset, EXTENSIONS, Format, SizeSource, Skipped, is_image_name};
+use super::{Case, Dataset, EXTENSIONS, Format, SizeSource, Skipped};
 use crate::error::{Error, Result};
-use crate::imaging::IGNORE;
+use crate::imaging::{IGNORE, has_image_extension};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,7 +91,7 @@ impl Description {
             return Err(Error::dataset(dir, reason));
         }
         let ending = &description.file_ending;
-        if !ending.starts_with('.') || !is_image_name(Path::new(&format!("case{ending}"))) {
+        if !ending.starts_with('.') || !has_image_extension(Path::new(&format!("case{ending}"))) {
             let reason = format!("its file_ending is {ending:?}; only {EXTENSIONS} files are read, so convert them");
             return Err(Error::dataset(dir, reason));
         }
@@ -180,7 +180,7 @@ impl Files {
                     files.stems.push(stem.to_string());
                     files.paths.push(path);
                 }
-                None if is_image_name(&path) => {
+                None if has_image_extension(&path) => {
                     let reason = format!("dataset.json says that the files end in {ending}; convert it");
                     files.others.push(Skipped { path, reason });
                 }

@@ -164,10 +164,10 @@ fn folders_without_images_are_refused_with_the_remedy() {
     let message = |path: &Path| discover(path).unwrap_err().to_string();
     assert!(message(&empty.path().join("missing")).contains("no such folder"));
     let text = message(empty.path());
-    assert!(text.contains(".png, .tif or .tiff") && text.contains("sub-folders"), "{text}");
-    let other = folder(&[("a.jpg", ""), ("b.czi", ""), ("LICENSE", "")]);
-    assert!(message(other.path()).contains("there are .czi, .jpg files"), "{}", message(other.path()));
-    assert!(message(&other.path().join("a.jpg")).contains("it is a file"));
+    assert!(text.contains(".png, .tif, .jpg") && text.contains("sub-folders"), "{text}");
+    let other = folder(&[("a.gif", ""), ("b.czi", ""), ("LICENSE", "")]);
+    assert!(message(other.path()).contains("there are .czi, .gif files"), "{}", message(other.path()));
+    assert!(message(&other.path().join("a.gif")).contains("it is a file"));
     let masks = folder(&[("masks/a.png", "")]);
     assert!(message(masks.path()).contains("only 1 masks"), "{}", message(masks.path()));
 }
@@ -244,4 +244,22 @@ fn the_developer_data_has_the_sizes_its_readme_states() {
     assert_eq!(found, widths.map(|(width, size)| (width, Some(size))));
     let tem = discover(&root.join("tem_peripheral_nerve")).unwrap();
     assert_eq!((tem.cases.len(), tem.masks.len()), (91, 91));
+}
+
+#[test]
+fn images_of_every_format_are_found_and_previews_of_others_left_aside() {
+    let names = ["a.ome.tif", "b.nii.gz", "c.npy", "d.JPG", "e.bmp", "a.jpg", "c_seg.npy"];
+    let dir = folder(&names.map(|name| (name, "")));
+    let dataset = discover(dir.path()).unwrap();
+    let found: Vec<&str> = dataset.cases.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(found, ["a", "b", "c", "d", "e"]);
+    let note = "1 files are called like an image of another format beside them, as previews are, and are left aside";
+    assert!(dataset.notes.len() == 1 && dataset.notes[0].starts_with(note), "{:?}", dataset.notes);
+}
+
+#[test]
+fn masks_belong_to_images_of_two_endings_too() {
+    let dir = folder(&[("cell.ome.tif", ""), ("cell_mask.ome.tif", ""), ("x.nii.gz", ""), ("x_seg.nii.gz", "")]);
+    let dataset = discover(dir.path()).unwrap();
+    assert_eq!((dataset.cases.len(), dataset.masks.len()), (2, 2), "{:?}", dataset.masks);
 }

@@ -29,9 +29,12 @@ const MAX_PIXELS: u64 = 1 << 28;
 /// The ends of names of files that may be images.
 const EXTENSIONS: [&str; 10] = ["png", "tif", "tiff", "btf", "tf8", "jpg", "jpeg", "bmp", "nii", "npy"];
 
-/// Whether a file is called like an image that is read.
+/// Whether a file is called like an image that is read. What Cellpose saves beside an image (`cell_seg.npy`) is none.
 pub fn has_image_extension(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    if name.ends_with("_seg.npy") {
+        return false;
+    }
     let name = name.strip_suffix(".gz").filter(|name| name.ends_with(".nii")).unwrap_or(&name);
     name.rsplit_once('.').is_some_and(|(stem, extension)| !stem.is_empty() && EXTENSIONS.contains(&extension))
 }

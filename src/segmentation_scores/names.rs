@@ -1,5 +1,6 @@
 //! What the names of mask files tell, and the files that name classes and folds.
 
+use crate::dataset::stem;
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -21,9 +22,8 @@ pub(super) struct MaskName {
 impl MaskName {
     /// Takes `IMAGE[_0000][_seg-CLASS][-manual][-instance].EXTENSION` apart.
     pub(super) fn of(path: &Path) -> Self {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let stem = stem.strip_suffix(".ome").unwrap_or(&stem);
-        let (mut rest, mut is_manual, mut is_instances) = (stem, false, false);
+        let stem = stem(path);
+        let (mut rest, mut is_manual, mut is_instances) = (stem.as_str(), false, false);
         loop {
             if let Some(shorter) = rest.strip_suffix("-manual") {
                 (rest, is_manual) = (shorter, true);

@@ -7,7 +7,7 @@ use super::ScoreOptions;
 use super::names::{MaskName, classes_of_dataset_json, fold_folder, folds_of_splits_json, without_ignored};
 use crate::dataset::{Encoding, MaskFile, largest_value};
 use crate::error::{Error, Result};
-use crate::imaging::IGNORE;
+use crate::imaging::{IGNORE, has_image_extension};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
@@ -138,7 +138,7 @@ impl Side {
         let mut paths = Vec::new();
         for entry in WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter().filter_entry(is_entered) {
             let entry = entry.map_err(|error| Error::dataset(root, format!("it cannot be looked into: {error}")))?;
-            if entry.file_type().is_file() && (entry.depth() == 0 || is_mask_format(entry.path())) {
+            if entry.file_type().is_file() && (entry.depth() == 0 || has_image_extension(entry.path())) {
                 paths.push(entry.into_path());
             }
         }
@@ -153,7 +153,8 @@ impl Side {
         if files.is_empty() {
             return Err(Error::dataset(
                 root,
-                "there is no .png, .tif or .tiff mask in it or its sub-folders; give the folder of the masks",
+                "there is no mask in a format that is read (such as .png or .tif) in it or its sub-folders; give the folder of \
+                 the masks",
             ));
         }
         Ok(Self { root: root.to_path_buf(), role, unnamed: found - files.len(), files })
@@ -256,11 +257,6 @@ const LARGEST_UNNAMED: u16 = 31;
 fn largest_number(path: &Path) -> Result<u8> {
     let largest = largest_value(path)?;
     Ok(if largest <= LARGEST_UNNAMED { largest as u8 } else { 1 })
-}
-
-fn is_mask_format(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    ["png", "tif", "tiff"].contains(&extension.as_str())
 }
 
 /// The names of the classes 1, 2 ... in the label maps of both sides; none for a side without label maps.

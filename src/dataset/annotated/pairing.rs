@@ -1,8 +1,9 @@
 //! Which masks belong to which image, by names and folders alone.
 
 use super::super::names::{CONFIDENCE, image_stems, is_mask_folder, parts_below, stem};
-use super::super::{Dataset, Skipped, is_image_name};
+use super::super::{Dataset, Skipped};
 use crate::error::{Error, Result};
+use crate::imaging::has_image_extension;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
@@ -102,7 +103,9 @@ fn masks_in_derivatives(dataset: &mut Dataset) -> Vec<PathBuf> {
     for entry in folders.flat_map(|folder| WalkDir::new(folder).follow_links(true).sort_by_file_name()) {
         match entry {
             Ok(entry) if is_no_mask(&entry.file_name().to_string_lossy()) => {}
-            Ok(entry) if entry.file_type().is_file() && is_image_name(entry.path()) => masks.push(entry.into_path()),
+            Ok(entry) if entry.file_type().is_file() && has_image_extension(entry.path()) => {
+                masks.push(entry.into_path())
+            }
             Ok(_) => {}
             Err(error) => {
                 let path = error.path().unwrap_or(&dataset.root).to_path_buf();

@@ -119,7 +119,7 @@ fn a_description_that_is_broken_or_not_supported_is_refused_with_the_reason() {
         assert!(refused_with(field, Value::Null).contains(&format!("missing field `{field}`")));
     }
     assert!(refused_with("channel_names", json!({"0": "red", "1": "green"})).contains("2 channels (red, green)"));
-    assert!(refused_with("file_ending", json!(".nii.gz")).contains(".nii.gz"));
+    assert!(refused_with("file_ending", json!(".nrrd")).contains(".nrrd"));
     assert!(refused_with("dataset", json!({"a": {}})).contains("`dataset`"));
 }
 

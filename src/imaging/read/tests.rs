@@ -271,7 +271,7 @@ fn images_are_recognised_by_the_ends_of_their_names() {
     for name in ["a.png", "b.TIFF", "c.ome.tif", "d.nii.gz", "e.nii", "f.JPG", "g.bmp", "h.npy"] {
         assert!(has_image_extension(Path::new(name)), "{name}");
     }
-    for name in ["a.json", "b.gz", "c.tif.gz", "png", ".png", "d.tar.gz", "e"] {
+    for name in ["a.json", "b.gz", "c.tif.gz", "png", ".png", "d.tar.gz", "e", "cell_seg.npy"] {
         assert!(!has_image_extension(Path::new(name)), "{name}");
     }
 }

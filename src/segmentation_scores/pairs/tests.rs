@@ -115,7 +115,7 @@ fn what_cannot_be_paired_is_refused_with_a_sentence() {
     assert!(refusal(&a, &myelin, &plain).contains("axon is predicted, but not true, in a"));
     let twice = folder(&["x/a_seg-axon.png", "y/a_seg-axon.png"]);
     assert!(refusal(&twice, &a, &plain).contains("and so does"), "{}", refusal(&twice, &a, &plain));
-    assert!(refusal(&folder(&["notes.txt"]), &a, &plain).contains("no .png, .tif or .tiff mask"));
+    assert!(refusal(&folder(&["notes.txt"]), &a, &plain).contains("there is no mask in a format that is read"));
     let missing = find_pairs(&a.path().join("gone"), b.path(), &plain).unwrap_err().to_string();
     assert!(missing.contains("gone: there is no such file or folder"), "{missing}");
     assert!(refusal(&a, &b, &named(&["axon", "axon"])).contains("--classes axon,axon"));
