@@ -18,6 +18,7 @@ use super::{BitDepth, Container, Intensity, Picture, Plane, Samples, with_number
 use crate::error::{Error, Result};
 pub(super) use chunked::{Chunked, open_chunked};
 pub(super) use grey::{Channels, GreyImage, to_grey};
+pub(super) use png_image::resolution as png_resolution;
 pub(super) use refusal::{Reason, Refusal, guarded};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};

@@ -1,6 +1,7 @@
 //! Grey PNG and TIFF files written row by row, so that an image is never held as a whole, each file complete or not
 //! there at all.
 
+use super::read::png_resolution;
 use super::samples::{ByteOrder, to_bytes};
 use super::tiff_file::{Layout, TiffWriter, can_be_stored};
 use super::write::{container_of, ome_name};
@@ -28,8 +29,8 @@ pub struct RowWriter {
 }
 
 impl RowWriter {
-    /// Begins a file of `height` x `width` pixels. A TIFF carries the pixel size as [`write_as`](super::write_as()) has
-    /// it. A PNG holds unsigned integers of 8 or 16 bits only.
+    /// Begins a file of `height` x `width` pixels. It carries the pixel size as [`write_as`](super::write_as()) has it.
+    /// A PNG holds unsigned integers of 8 or 16 bits only.
     ///
     /// # Panics
     /// When there are no pixels, or more than 2^31 - 1 to a side.
@@ -47,7 +48,7 @@ impl RowWriter {
         let file = PendingFile::new(path)?;
         let target = File::create(file.temporary()).map_err(Error::io("write", path))?;
         let encoder = match container {
-            Container::Png => PngRows::begin(target, height, width, depth),
+            Container::Png => PngRows::begin(target, [height, width], depth, pixel_size_um),
             _ => {
                 let chunk = TiffRows::STRIP_BYTES.div_ceil(width * depth.bytes()).min(height);
                 let (ome_name, is_tiled, has_differences) = (ome_name(path), false, false);
@@ -137,10 +138,16 @@ impl PngRows {
     /// Each byte less the one above it: a third smaller than plain bytes, for label maps as for photographs.
     const FILTER_UP: u8 = 2;
 
-    fn begin(target: File, height: usize, width: usize, depth: BitDepth) -> io::Result<Box<dyn RowEncoder>> {
+    fn begin(
+        target: File,
+        [height, width]: [usize; 2],
+        depth: BitDepth,
+        pixel_size_um: Option<f64>,
+    ) -> io::Result<Box<dyn RowEncoder>> {
         let mut encoder = png::Encoder::new(target, width as u32, height as u32);
         encoder.set_color(png::ColorType::Grayscale);
         encoder.set_depth(if depth == BitDepth::Eight { png::BitDepth::Eight } else { png::BitDepth::Sixteen });
+        encoder.set_pixel_dims(pixel_size_um.and_then(png_resolution));
         let stream = ZlibEncoder::new(Vec::new(), COMPRESSION);
         Ok(Box::new(Self { chunks: encoder.write_header()?, stream, previous: vec![0; width * depth.bytes()] }))
     }
@@ -271,7 +278,7 @@ mod tests {
             writer.finish().unwrap();
             let picture = Raster::read(&path).unwrap();
             assert_eq!(picture.raster, Raster::new(SIZE.0, SIZE.1, values()), "{name}");
-            assert_eq!(picture.pixel_size_um, (name == "a.tif").then_some(0.25));
+            assert_eq!(picture.pixel_size_um, Some(0.25));
         }
         assert_eq!(names(dir.path()).len(), 2, "no temporary file stays");
     }

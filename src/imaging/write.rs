@@ -39,8 +39,8 @@ pub fn write(path: &Path, plane: &Plane, depth: BitDepth, pixel_size_um: Option<
 /// grey scale: 0 and 1 become the numbers that were read as 0 and 1, so that an image that nothing was done to comes
 /// back as it was, but for what lay beyond them.
 ///
-/// A TIFF carries the pixel size as ImageJ has it, or as OME has it; a PNG has no place for it that other programs
-/// read. Not-a-number is written as 0.
+/// A TIFF carries the pixel size as ImageJ has it, or as OME has it; a PNG as its resolution (seven digits), below 21 um:
+/// beyond, it could be a printer's. Not-a-number is written as 0.
 pub fn write_as(path: &Path, plane: &Plane, format: &Format) -> Result<()> {
     let mut writer = RowWriter::create(path, plane.height(), plane.width(), format.depth, format.pixel_size_um)?;
     // In bands: the numbers of a row take up to twice the memory of the plane.
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tiff_keeps_the_pixel_size_to_the_last_digit_and_a_png_does_not() {
+    fn a_tiff_keeps_the_pixel_size_to_the_last_digit_and_a_png_below_that_of_printers() {
         let dir = tempfile::tempdir().unwrap();
         for size in [0.0001, 0.0476, 0.093, 0.1, 0.18, 1.0 / 3.0, 2.5, 12.0, 5000.0] {
             for name in ["a.tif", "a.ome.tif"] {
@@ -124,8 +124,10 @@ mod tests {
             }
         }
         let path = dir.path().join("a.png");
-        write(&path, &ramp(), BitDepth::Eight, Some(0.1)).unwrap();
-        assert_eq!(read(&path).unwrap().pixel_size_um, None);
+        for (size, kept) in [(0.0476, Some(0.0476)), (2.5, Some(2.5)), (25.0, None)] {
+            write(&path, &ramp(), BitDepth::Eight, Some(size)).unwrap();
+            assert_eq!(read(&path).unwrap().pixel_size_um, kept);
+        }
     }
 
     #[test]

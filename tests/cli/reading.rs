@@ -17,6 +17,9 @@ fn write_both(lab: &Lab) -> Plane {
     let image = draw(Look::BrightMyelin, 40, 44, &Stream::new(7)).image;
     fs::create_dir(lab.path("eight")).unwrap();
     fs::create_dir(lab.path("sixteen")).unwrap();
+    for folder in ["eight", "sixteen"] {
+        fs::write(lab.path(folder).join("pixel_size_in_micrometer.txt"), "0.0476").unwrap();
+    }
     imaging::write(&lab.path("eight/cell.png"), &image, BitDepth::Eight, None).unwrap();
     let eight = imaging::read(&lab.path("eight/cell.png")).unwrap().plane;
     let intensity = IntensityMap { low: 0.0, high: WHITE.into() };
@@ -50,7 +53,10 @@ fn a_12_bit_camera_is_seen_as_8_bits_are_and_a_run_keeps_its_rule() {
     assert!(!told.contains("--intensity"), "{told}");
     let step = 0.5 / 255.0 + 1e-4;
     assert!(largest_difference(&lab.path("a/cell.tif"), &lab.path("b/cell.png")) <= step);
-    assert_eq!(imaging::read(&lab.path("a/cell.tif")).unwrap().depth, BitDepth::Sixteen);
+    let written = ["a/cell.tif", "b/cell.png"].map(|name| imaging::read(&lab.path(name)).unwrap());
+    assert_eq!(written.each_ref().map(|picture| picture.depth), [BitDepth::Sixteen, BitDepth::Eight]);
+    // What a file beside the image tells goes into the translation.
+    assert_eq!(written.map(|picture| picture.pixel_size_um), [Some(0.0476); 2]);
     let told = translate("sixteen", "c", &["--intensity", "auto"]);
     assert!(told.contains("1 of 1 images holds more than 8 bits and is read between its percentiles"), "{told}");
     // Before there were rules, runs read the full range.

@@ -58,12 +58,28 @@ fn pixel_size(dimensions: Option<PixelDimensions>) -> PixelSize {
     const INCHES_PER_METRE: f64 = 39.370_078_740_157_48;
     let side = |per_metre: u32| {
         let dpi = f64::from(per_metre) / INCHES_PER_METRE;
-        (dpi > PRINTER_DPI && !is_default_resolution(dpi)).then(|| 1e6 / f64::from(per_metre))
+        (dpi > PRINTER_DPI && !is_default_resolution(dpi)).then(|| micrometres(per_metre))
     };
     match dimensions {
         Some(PixelDimensions { xppu, yppu, unit: Unit::Meter }) => PixelSize::of_sides(side(xppu), side(yppu)),
         _ => PixelSize::default(),
     }
+}
+
+/// The shortest number of micrometres that a resolution in whole pixels per metre stands for: 0.0476 comes back from
+/// the 21 008 403 pixels that it was rounded to.
+fn micrometres(per_metre: u32) -> f64 {
+    let exact = 1e6 / f64::from(per_metre);
+    let rounded = (0..17).filter_map(|digits| format!("{exact:.digits$e}").parse::<f64>().ok());
+    rounded.into_iter().find(|size| (1e6 / size).round() == f64::from(per_metre)).unwrap_or(exact)
+}
+
+/// The resolution by which a pixel size is found again; none where it is too coarse to be told from that of a printer.
+pub(in crate::imaging) fn resolution(size_um: f64) -> Option<PixelDimensions> {
+    let per_metre = (1e6 / size_um).round();
+    let xppu = (1.0..=f64::from(i32::MAX)).contains(&per_metre).then_some(per_metre as u32)?;
+    let dimensions = PixelDimensions { xppu, yppu: xppu, unit: Unit::Meter };
+    pixel_size(Some(dimensions)).um.map(|_| dimensions)
 }
 
 fn read_rows(image: &mut Reader<BufReader<Input>>, depth: BitDepth, channels: Channels) -> Reason<(Samples, bool)> {
@@ -113,5 +129,19 @@ mod tests {
         }
         assert_eq!(size(10_000_000, Unit::Meter), Some(0.1));
         assert_eq!(size(10_000_000, Unit::Unspecified), None);
+    }
+
+    #[test]
+    fn a_pixel_size_comes_back_from_the_resolution_to_its_last_digit() {
+        for size_um in [0.0005, 0.0476, 0.093, 0.18, 0.2125, 1.0, 2.5, 12.34, 20.5] {
+            let found = pixel_size(resolution(size_um)).um;
+            assert_eq!(found, Some(size_um));
+        }
+        // A resolution in whole numbers holds seven digits or more.
+        let third = pixel_size(resolution(1.0 / 3.0)).um.unwrap();
+        assert!((third * 3.0 - 1.0).abs() < 2e-7, "{third}");
+        for size_um in [25.4, 84.7, 5000.0, 1e-4, 0.0] {
+            assert!(resolution(size_um).is_none(), "{size_um}");
+        }
     }
 }
