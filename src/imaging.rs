@@ -4,6 +4,8 @@
 //! A plane is always one channel in [0, 1], whatever the file held: an [`Intensity`] rule says which stored numbers
 //! become 0 and 1. Pixel sizes are in micrometres. Normalisation of contrast is not done here.
 
+#[cfg(test)]
+mod exactness;
 mod histogram;
 mod intensity;
 #[cfg(test)]
