@@ -13,17 +13,19 @@ import time
 
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from networks import Generator, PatchDiscriminator, TimeDiscriminator, Translator, Unet
 
 STEPS = 4
 PRESETS = {
     "paper": dict(
-        size=512, batch=1, translator=(64, 6), time=(64, 256), patch=64,
+        size=512, batch=1, translator=(64, 6), time=(64, 256), patch=(64, 3),
         generator=dict(width=64, multipliers=[1, 1, 2, 2, 4, 4], blocks=2, attention_at=[16], latent=100, style=256, mapping=3),
     ),
     "small": dict(
-        size=32, batch=4, translator=(24, 4), time=(16, 64), patch=24,
+        size=32, batch=4, translator=(24, 4), time=(16, 64), patch=(24, 2),
         generator=dict(width=16, multipliers=[1, 2, 2], blocks=1, attention_at=[16], latent=32, style=64, mapping=2),
     ),
 }
@@ -53,7 +55,7 @@ class SynDiff:
         self.generators = [Generator(size, **preset["generator"]) for _ in range(2)]
         self.translators = [Translator(*preset["translator"]) for _ in range(2)]
         self.time_critics = [TimeDiscriminator(size, *preset["time"]) for _ in range(2)]
-        self.patch_critics = [PatchDiscriminator(preset["patch"]) for _ in range(2)]
+        self.patch_critics = [PatchDiscriminator(*preset["patch"]) for _ in range(2)]
         makers = [p for n in self.generators + self.translators for p in n.parameters()]
         self.average = [p.detach().clone() for p in makers]
         self.makers = makers
@@ -178,6 +180,18 @@ def segmentation_step(network, size):
     return step
 
 
+class Operations(TorchDispatchMode):
+    """Counts floating-point operations, two for each product and sum; PyTorch's own counter cannot with `autograd.grad`."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        if formula := flop_registry.get(function._overloadpacket):
+            self.count += formula(*args, **(kwargs or {}), out_val=output)
+        return output
+
+
 def works(part, preset, size, batch):
     if part.startswith("iteration"):
         model = SynDiff(preset, size, batch)
@@ -201,12 +215,18 @@ def main():
     parser.add_argument("--batch", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--operations", action="store_true", help="count the floating-point operations of matrix products and convolutions, and time nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
     preset = PRESETS[options.preset]
     size, batch = options.size or preset["size"], options.batch or preset["batch"]
     work = works(options.part, preset, size, batch)
+    if options.operations:
+        with Operations() as operations:
+            work()
+        print(json.dumps(dict(part=options.part, operations=operations.count)))
+        return
     trains = options.part.startswith("iteration") or options.part == "segmentation-step"
     seconds = []
     with torch.set_grad_enabled(trains):

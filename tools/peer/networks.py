@@ -244,13 +244,13 @@ class Translator(nn.Module):
 
 
 class PatchDiscriminator(nn.Sequential):
-    def __init__(self, width):
+    def __init__(self, width, halvings):
         layers = [nn.Conv2d(1, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        for i in range(3):
+        for i in range(halvings):
             channels = width << i
-            layers.append(nn.Conv2d(channels, 2 * channels, 4, stride=2 if i < 2 else 1, padding=1))
+            layers.append(nn.Conv2d(channels, 2 * channels, 4, stride=2 if i < halvings - 1 else 1, padding=1))
             layers += [nn.InstanceNorm2d(2 * channels), nn.LeakyReLU(0.2)]
-        super().__init__(*layers, nn.Conv2d(8 * width, 1, 4, padding=1))
+        super().__init__(*layers, nn.Conv2d(width << halvings, 1, 4, padding=1))
 
 
 class Unet(nn.Module):
