@@ -16,8 +16,8 @@ use crate::blocks::{BlockFolder, BlockGrid, BlockGroups, Shard};
 use crate::domain::Domain;
 use crate::error::Result;
 use crate::imaging::{
-    Container, Format, ImageSource, IntensityMap, Plane, TILE_SIDE, TileWriter, Window, needed_window, resize_window,
-    write_as,
+    Container, Format, ImageSource, IntensityMap, Plane, TILE_SIDE, TileWriter, Window, needed_window, resize_in_bands,
+    resize_window, write_as,
 };
 use crate::random::Stream;
 use crate::syndiff::ImageTranslator;
@@ -26,9 +26,6 @@ use crate::syndiff::ImageTranslator;
 /// 64 pixels, 2.6 pixels are translated for each that is wanted (24 for a single block of 26 pixels, 1.8 in an image
 /// without end); larger groups would leave less to share out, and lose more at a stop.
 const GROUP_SIDE: f64 = 256.0;
-
-/// Pixels of an image that are in memory at a time while it is brought to the networks' resolution.
-const BAND_PIXELS: usize = 1 << 22;
 
 /// How images are translated.
 #[derive(Debug)]
@@ -242,24 +239,6 @@ impl<S> LargeImage<'_, S> {
         join(&self.mean, &means, grid, self.size(), container, &self.format)?;
         means.remove()
     }
-}
-
-/// [`resize_window`] that asks for few rows at a time where a window shows much of an image that shrinks.
-fn resize_in_bands(
-    old: [usize; 2],
-    new: [usize; 2],
-    window: &Window,
-    source: impl Fn(&Window) -> Result<Plane>,
-) -> Result<Plane> {
-    let row = Window { rows: window.rows.start..window.rows.start + 1, columns: window.columns.clone() };
-    let row = needed_window(old, new, &row);
-    let rows = (BAND_PIXELS / (row.height() * row.width())).max(1);
-    let mut pixels = Vec::with_capacity(window.height() * window.width());
-    for start in window.rows.clone().step_by(rows) {
-        let band = Window { rows: start..(start + rows).min(window.rows.end), columns: window.columns.clone() };
-        pixels.extend_from_slice(resize_window(old, new, &band, &source)?.pixels());
-    }
-    Ok(Plane::new(window.height(), window.width(), pixels))
 }
 
 impl Drawn {

@@ -16,20 +16,25 @@ mod read;
 mod resize;
 mod rows;
 mod samples;
+mod scaled;
 mod source;
+mod stored;
 mod tiff_file;
 mod tile_writer;
 mod write;
 
 pub use histogram::Histogram;
 pub use intensity::{Intensity, IntensityMap};
-pub use raster::{Raster, RasterPicture, ScaledRaster, Window};
+pub use ranks::percentiles;
+pub use raster::{Raster, RasterPicture, Window};
 pub use read::{ReadOptions, has_image_extension, read, read_bytes, read_with};
-pub use resize::{needed_window, rescale, resize, resize_window};
+pub use resize::{needed_window, rescale, resize, resize_in_bands, resize_window};
 pub use rows::RowWriter;
 use samples::with_numbers;
 pub use samples::{Sample, Samples};
+pub use scaled::ScaledRaster;
 pub use source::ImageSource;
+pub use stored::{RasterFile, StoredImage, bands};
 pub use tile_writer::{TILE_SIDE, TileWriter};
 pub use write::{Format, write, write_as, write_labels};
 

@@ -1,7 +1,7 @@
 //! Objects of a segmentation: the connected components of a class, and which objects of two segmentations are the same.
 //!
-//! Pixels that touch at a side or at a corner belong together (8-connected): a ring of myelin one pixel wide would fall
-//! to pieces on its slanted parts otherwise. Objects are kept as runs along rows, so that the memory they need grows
+//! Pixels that touch at a side or at a corner belong together (8-connected), unless said otherwise: a ring of myelin one
+//! pixel wide would fall to pieces on its slanted parts. Objects are kept as runs along rows, so that the memory they need grows
 //! with their outline and not with the image.
 
 use crate::imaging::LabelMap;
@@ -39,6 +39,13 @@ struct Run {
     object: u32,
 }
 
+impl Run {
+    /// How many columns of a run that it overlaps are its own as well.
+    fn shared(&self, other: &Self) -> u64 {
+        u64::from(self.end.min(other.end) - self.start.max(other.start))
+    }
+}
+
 /// The objects of a region, numbered from 0 in the order of their first pixels, row by row.
 #[derive(Debug, Clone)]
 pub struct Objects {
@@ -56,22 +63,17 @@ impl Objects {
     /// # Panics
     /// When the image has 2^32 columns or the region 2^32 runs, far more than an image that is read can have.
     pub fn of(region: Region<'_>) -> Self {
-        let [height, width] = region.size();
-        let mut objects = Self { size: [height, width], runs: Vec::new(), rows: vec![0], areas: Vec::new() };
-        let mut forest = Forest(Vec::new());
-        let mut above = 0;
+        let [_, width] = region.size();
+        let mut finder = ObjectFinder::new(width, Contact::SideOrCorner);
         for row in region.labels.classes().chunks_exact(width.max(1)) {
-            let here = objects.runs.len();
-            objects.push_runs(row, region.class);
-            forest.plant(objects.runs.len());
-            each_meeting(&objects.runs[above..here], &objects.runs[here..], Contact::SideOrCorner, |a, b| {
-                forest.join(above + a, here + b);
-            });
-            objects.rows.push(objects.runs.len());
-            above = here;
+            finder.push_row(row, |class| *class == region.class);
         }
-        objects.number(forest);
-        objects
+        finder.finish()
+    }
+
+    /// Height and width of the image.
+    pub fn size(&self) -> [usize; 2] {
+        self.size
     }
 
     /// How many objects there are.
@@ -96,32 +98,38 @@ impl Objects {
         mask
     }
 
-    /// How many pixels of each object lie in a region.
+    /// How many pixels of each object lie in objects of another segmentation of the image.
     ///
     /// # Panics
-    /// When the region is of an image of another size.
-    pub fn areas_in(&self, region: Region<'_>) -> Vec<u64> {
-        assert_eq!(self.size, region.size(), "objects and a region (height, width) of different sizes cannot meet");
+    /// When that is of an image of another size.
+    pub fn areas_in(&self, others: &Self) -> Vec<u64> {
+        assert_eq!(self.size, others.size, "objects of images (height, width) of different sizes cannot meet");
         let mut areas = vec![0; self.count()];
-        for (y, row) in region.labels.classes().chunks_exact(self.size[1].max(1)).enumerate() {
-            for run in self.row(y) {
-                let pixels = &row[run.start as usize..run.end as usize];
-                areas[run.object as usize] += pixels.iter().filter(|class| **class == region.class).count() as u64;
-            }
+        for y in 0..self.size[0] {
+            let (own, other) = (self.row(y), others.row(y));
+            each_meeting(own, other, Contact::Side, |i, j| areas[own[i].object as usize] += own[i].shared(&other[j]));
         }
         areas
     }
 
-    fn push_runs(&mut self, row: &[u8], class: u8) {
-        let mut column = 0;
-        for pixels in row.chunk_by(|a, b| (*a == class) == (*b == class)) {
-            let end = column + pixels.len();
-            if pixels[0] == class {
-                let at = |column: usize| u32::try_from(column).expect("an image has fewer than 2^32 columns");
-                self.runs.push(Run { start: at(column), end: at(end), object: 0 });
+    /// The objects that reach the border of the image.
+    pub fn on_border(&self) -> Vec<bool> {
+        let [height, width] = self.size;
+        let mut on_border = vec![false; self.count()];
+        for y in 0..height {
+            let is_outer = y == 0 || y + 1 == height;
+            for run in self.row(y).iter().filter(|run| is_outer || run.start == 0 || run.end as usize == width) {
+                on_border[run.object as usize] = true;
             }
-            column = end;
         }
+        on_border
+    }
+
+    /// The object at row `y`, column `x`.
+    pub fn at(&self, y: usize, x: usize) -> Option<usize> {
+        let row = self.row(y);
+        let run = row.get(row.partition_point(|run| run.end as usize <= x))?;
+        (run.start as usize <= x).then_some(run.object as usize)
     }
 
     /// Gives the runs of each tree one number and adds up their pixels.
@@ -144,6 +152,55 @@ impl Objects {
     }
 }
 
+/// Finds the objects of an image that comes row by row, from the top.
+pub struct ObjectFinder {
+    contact: Contact,
+    objects: Objects,
+    forest: Forest,
+    /// The first run of the row above.
+    above: usize,
+}
+
+impl ObjectFinder {
+    /// For rows of `width` pixels, of which those in contact belong together.
+    pub fn new(width: usize, contact: Contact) -> Self {
+        let objects = Objects { size: [0, width], runs: Vec::new(), rows: vec![0], areas: Vec::new() };
+        Self { contact, objects, forest: Forest(Vec::new()), above: 0 }
+    }
+
+    /// Takes the next row, and which of its pixels belong to objects.
+    ///
+    /// # Panics
+    /// When the row has another width; see also [`Objects::of`].
+    pub fn push_row<T>(&mut self, row: &[T], is_inside: impl Fn(&T) -> bool) {
+        let Self { contact, objects, forest, above } = self;
+        assert_eq!(row.len(), objects.size[1], "rows of an image have one width");
+        let here = objects.runs.len();
+        let mut column = 0;
+        for pixels in row.chunk_by(|a, b| is_inside(a) == is_inside(b)) {
+            let end = column + pixels.len();
+            if is_inside(&pixels[0]) {
+                let at = |column: usize| u32::try_from(column).expect("an image has fewer than 2^32 columns");
+                objects.runs.push(Run { start: at(column), end: at(end), object: 0 });
+            }
+            column = end;
+        }
+        forest.plant(objects.runs.len());
+        each_meeting(&objects.runs[*above..here], &objects.runs[here..], *contact, |a, b| {
+            forest.join(*above + a, here + b);
+        });
+        objects.rows.push(objects.runs.len());
+        objects.size[0] += 1;
+        *above = here;
+    }
+
+    /// The objects of the rows so far.
+    pub fn finish(mut self) -> Objects {
+        self.objects.number(self.forest);
+        self.objects
+    }
+}
+
 /// The pairs `[index in a, index in b]` of objects that are the same: their intersection is at least half of their union.
 ///
 /// Each object is in one pair at most, though an intersection over union (IoU) of exactly 1/2 counts. Of disjoint
@@ -157,10 +214,9 @@ pub fn matches(a: &Objects, b: &Objects) -> Vec<[usize; 2]> {
     let mut shared: HashMap<[u32; 2], u64> = HashMap::new();
     for y in 0..a.size[0] {
         let (row_a, row_b) = (a.row(y), b.row(y));
-        each_meeting(row_a, row_b, Contact::Overlap, |i, j| {
+        each_meeting(row_a, row_b, Contact::Side, |i, j| {
             let (run_a, run_b) = (row_a[i], row_b[j]);
-            let pixels = run_a.end.min(run_b.end) - run_a.start.max(run_b.start);
-            *shared.entry([run_a.object, run_b.object]).or_default() += u64::from(pixels);
+            *shared.entry([run_a.object, run_b.object]).or_default() += run_a.shared(&run_b);
         });
     }
     let pairs = shared.into_iter().map(|(pair, pixels)| (pair.map(|object| object as usize), pixels));
@@ -171,12 +227,12 @@ pub fn matches(a: &Objects, b: &Objects) -> Vec<[usize; 2]> {
     same
 }
 
-/// When two runs of two rows meet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Contact {
-    /// They share a column.
-    Overlap,
-    /// They share a column or end in columns beside each other.
+/// How pixels of neighbouring rows must touch to belong together, and so when two runs meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contact {
+    /// At a side: the runs share a column.
+    Side,
+    /// At a side or a corner: they share a column or end in columns beside each other.
     SideOrCorner,
 }
 
@@ -258,11 +314,24 @@ mod tests {
     }
 
     #[test]
-    fn the_part_of_each_object_in_a_region_is_counted_by_pixel() {
+    fn the_part_of_each_object_in_others_is_counted_by_pixel() {
         let two = objects(&map(&["##..#", "#...#"]));
-        let region = map(&[".##.#", "#...."]);
-        assert_eq!(two.areas_in(Region { labels: &region, class: 1 }), [2, 1]);
-        assert_eq!(two.areas_in(Region { labels: &region, class: 2 }), [0, 0]);
+        assert_eq!(two.areas_in(&objects(&map(&[".##.#", "#...."]))), [2, 1]);
+        assert_eq!(two.areas_in(&objects(&map(&[".....", "....."]))), [0, 0]);
+    }
+
+    #[test]
+    fn objects_that_touch_at_sides_only_are_found_by_place_and_at_the_border() {
+        let labels = map(&["#....", ".##..", ".#..#", "....."]);
+        let mut finder = ObjectFinder::new(5, Contact::Side);
+        labels.classes().chunks_exact(5).for_each(|row| finder.push_row(row, |class| *class == 1));
+        let found = finder.finish();
+        assert_eq!((found.areas(), found.size()), (&[1, 3, 1][..], [4, 5]));
+        assert_eq!(found.on_border(), [true, false, true]);
+        assert_eq!(
+            [(0, 0), (0, 1), (1, 2), (2, 4), (3, 4)].map(|(y, x)| found.at(y, x)),
+            [Some(0), None, Some(1), Some(2), None]
+        );
     }
 
     #[test]

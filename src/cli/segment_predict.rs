@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use synlabel::dataset::{self, Case, Skipped};
 use synlabel::files::create_dir;
-use synlabel::imaging::Raster;
+use synlabel::imaging::{RasterFile, StoredImage};
 use synlabel::segmentation::archive::CheckpointChoice;
 use synlabel::segmentation::folds::Fold;
 use synlabel::segmentation::masks::{MaskOptions, MaskWriter, describe_classes, mask_name};
@@ -109,17 +109,17 @@ impl Args {
     }
 
     fn predict(&self, model: &Opened, case: &Case, [place, count]: [usize; 2]) -> Result<()> {
-        let image = Raster::read_with(&case.path, self.page.page)?;
-        if let Some(note) = &image.note {
+        let image = RasterFile::open(&case.path, self.page.page)?;
+        if let Some(note) = image.note() {
             eprintln!("note: {}: {note}", case.name);
         }
-        let pixel_size_um = self.pixel_size_um.or(case.pixel_size_um).or(image.pixel_size_um);
+        let pixel_size_um = self.pixel_size_um.or(case.pixel_size_um).or(image.pixel_size_um());
         let segmenter = &model.segmenter;
-        let windows = segmenter.windows(&image.raster, pixel_size_um) as u64;
+        let windows = segmenter.windows(&image, pixel_size_um)? as u64;
         let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} windows  {eta} left")?;
         let bar = ProgressBar::new(windows).with_style(style);
         bar.set_message(format!("{place}/{count} {}", case.name));
-        let size = [image.raster.height(), image.raster.width()];
+        let size = [image.height(), image.width()];
         let mut writer = MaskWriter::create(
             &self.output,
             mask_name(&case.name),

@@ -4,9 +4,10 @@
 //! and object numbers, 8 or 16 bits. Which files make up the masks of an image is found in `annotated` and `nnunet`.
 
 use crate::error::{Error, Result};
-use crate::imaging::{IGNORE, LabelMap, Raster, Samples};
+use crate::imaging::{Histogram, IGNORE, LabelMap, RasterFile, StoredImage, bands};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The masks of one image: together they say the class of each pixel.
@@ -79,9 +80,12 @@ pub fn read_labels(source: &MaskSource, size: [usize; 2], threshold: Option<u8>)
             return Err(Error::image(&file.path, reason));
         }
         let class_of = mask.classes_of_values(&file.encoding, threshold)?;
-        for (class, new) in classes.iter_mut().zip(mask.classes(&class_of)) {
-            overlap += usize::from(*class != 0 && new != 0 && *class != new);
-            *class = new.max(*class);
+        for rows in bands(&mask.file.window()) {
+            let pixels = &mut classes[rows.start * width..rows.end * width];
+            for (class, new) in pixels.iter_mut().zip(mask.classes(rows, &class_of)?) {
+                overlap += usize::from(*class != 0 && new != 0 && *class != new);
+                *class = new.max(*class);
+            }
         }
     }
     let labelled = classes.iter().filter(|class| **class != 0).count();
@@ -171,10 +175,40 @@ fn some_of(words: impl ExactSizeIterator<Item = String>) -> String {
 
 /// Reads one mask. For masks of one image together, see [`read_labels`], which says how a threshold is used.
 pub fn read_mask(file: &MaskFile, threshold: Option<u8>) -> Result<LabelMap> {
-    check_threshold(threshold)?;
-    let mask = Stored::read(&file.path)?;
-    let class_of = mask.classes_of_values(&file.encoding, threshold)?;
-    Ok(LabelMap::new(mask.raster.height(), mask.raster.width(), mask.classes(&class_of).collect()))
+    let mask = MaskReader::open(file, threshold)?;
+    let [height, width] = mask.size();
+    Ok(LabelMap::new(height, width, mask.classes(0..height)?))
+}
+
+/// A mask file of which some rows are read at a time; the rest of it stays in the file where its format allows that.
+#[derive(Debug)]
+pub struct MaskReader {
+    stored: Stored,
+    /// The class of each value, up to the highest that occurs.
+    class_of: Vec<u8>,
+}
+
+impl MaskReader {
+    /// Opens a mask, all of which is looked through for values that it must not have. See [`read_mask`].
+    pub fn open(file: &MaskFile, threshold: Option<u8>) -> Result<Self> {
+        check_threshold(threshold)?;
+        let stored = Stored::read(&file.path)?;
+        let class_of = stored.classes_of_values(&file.encoding, threshold)?;
+        Ok(Self { stored, class_of })
+    }
+
+    /// Height and width.
+    pub fn size(&self) -> [usize; 2] {
+        self.stored.size()
+    }
+
+    /// The class of each pixel of some rows.
+    ///
+    /// # Panics
+    /// When the rows reach beyond the mask.
+    pub fn classes(&self, rows: Range<usize>) -> Result<Vec<u8>> {
+        self.stored.classes(rows, &self.class_of)
+    }
 }
 
 /// The largest value of a mask, that of a mask stretched from 8 bits taken back.
@@ -190,10 +224,11 @@ fn check_threshold(threshold: Option<u8>) -> Result<()> {
     Ok(())
 }
 
-/// A mask file as it was decoded.
+/// A mask file, and what is to be known of all of its values.
+#[derive(Debug)]
 struct Stored {
     path: PathBuf,
-    raster: Raster,
+    file: RasterFile,
     /// Stored values for one of the mask: 257 where 8 bits were stretched to 16.
     scale: u16,
     /// How many pixels hold each value of the mask that occurs.
@@ -202,32 +237,31 @@ struct Stored {
 
 impl Stored {
     fn read(path: &Path) -> Result<Self> {
-        let picture = Raster::read_labels(path, None)?;
-        if picture.note.is_some_and(|note| note.contains("colour image")) {
+        let file = RasterFile::open(path, None)?;
+        if file.is_coloured() {
             let reason = "it is a mask in colours, which stand for no class; save it as grey values";
             return Err(Error::image(path, reason));
         }
-        let histogram = picture.raster.histogram(&picture.raster.window());
+        let mut histogram = Histogram::default();
+        for rows in bands(&file.window()) {
+            histogram.add(&file.labels(rows)?);
+        }
         let largest = histogram.range().map_or(0, |(_, largest)| largest);
         // How an 8-bit value is stretched to 16 bits: 255 * 257 = 65535.
         let is_stretched = largest > 255 && histogram.occurring().all(|(value, _)| value.is_multiple_of(257));
         let scale = if is_stretched { 257 } else { 1 };
         let counts = histogram.occurring().map(|(value, count)| (value / scale, count)).collect();
-        Ok(Self { path: path.to_path_buf(), raster: picture.raster, scale, counts })
+        Ok(Self { path: path.to_path_buf(), file, scale, counts })
     }
 
     fn size(&self) -> [usize; 2] {
-        [self.raster.height(), self.raster.width()]
+        [self.file.height(), self.file.width()]
     }
 
-    /// The class of each pixel, given that of each value.
-    fn classes<'a>(&'a self, class_of: &'a [u8]) -> Box<dyn Iterator<Item = u8> + 'a> {
-        let class = |value: u16| class_of[usize::from(value / self.scale)];
-        match self.raster.samples() {
-            Samples::Eight(samples) => Box::new(samples.iter().map(move |value| class(u16::from(*value)))),
-            Samples::Sixteen(samples) => Box::new(samples.iter().map(move |value| class(*value))),
-            Samples::Float(_) | Samples::Double(_) => unreachable!("labels are read as 8 or 16 bits"),
-        }
+    /// The class of each pixel of some rows, given that of each value.
+    fn classes(&self, rows: Range<usize>, class_of: &[u8]) -> Result<Vec<u8>> {
+        let values = self.file.labels(rows)?;
+        Ok(values.into_iter().map(|value| class_of[usize::from(value / self.scale)]).collect())
     }
 
     /// A table of the class of each value, up to the highest that occurs.

@@ -19,7 +19,7 @@ mod split;
 pub use annotated::{AnnotatedDataset, discover_annotated, discover_annotated_as};
 pub use export::{BidsFolder, Derivatives, GeneratedBy, RawFolder, Unjudged, raw_folder_name};
 pub use format::{BIDS_SUFFIXES, Format};
-pub use labels::{Encoding, Labels, MaskFile, MaskSource, largest_value, read_labels, read_mask};
+pub use labels::{Encoding, Labels, MaskFile, MaskReader, MaskSource, largest_value, read_labels, read_mask};
 pub use load::{Image, Loaded, load, load_case};
 pub use pixel_size::SizeSource;
 pub use split::{Split, split};

@@ -58,16 +58,6 @@ fn made_in_parts_as_in_one_go(size: [usize; 2], working_um: f64, first: usize) {
 }
 
 #[test]
-fn bands_of_an_image_that_shrinks_are_those_of_the_whole() {
-    let size = [4100, 2050];
-    let image = Plane::from_fn(size[0], size[1], |y, x| ((3 * y + 7 * x) % 101) as f32 / 100.0);
-    let window = Window { rows: 5..450, columns: 0..230 };
-    let part = |window: &Window| Ok::<_, crate::error::Error>(image.part(window));
-    let whole = resize_window(size, [455, 230], &window, part).unwrap();
-    assert_eq!(resize_in_bands(size, [455, 230], &window, part).unwrap(), whole);
-}
-
-#[test]
 fn mean_and_deviation_are_those_of_the_draws() {
     let drawn = Drawn::of(&[Plane::new(1, 2, vec![0.2, 0.5]), Plane::new(1, 2, vec![0.6, 0.5])]);
     let close =

@@ -55,21 +55,22 @@ impl Ranks {
 
     /// Counts values.
     pub(super) fn count<T: Sample>(&mut self, values: &[T]) {
-        let (held, settled) = (self.held, self.settled);
-        let first = settled == 0;
-        for value in values {
-            let value: f64 = (*value).into();
-            if !value.is_finite() {
-                self.invalid += u64::from(first);
-                continue;
-            }
-            self.total += u64::from(first);
-            let key = to_key(held, value);
-            let prefix = key.checked_shr(u64::BITS - settled).unwrap_or(0);
-            let next = (key << settled >> (u64::BITS - STEP)) as usize;
-            if let Some((_, counts)) = self.counted.iter_mut().find(|(counted, _)| *counted == prefix) {
-                counts[next] += 1;
-            }
+        values.iter().for_each(|value| self.add((*value).into(), 1));
+    }
+
+    /// Counts a value some times.
+    pub(super) fn add(&mut self, value: f64, times: u64) {
+        let first = self.settled == 0;
+        if !value.is_finite() {
+            self.invalid += if first { times } else { 0 };
+            return;
+        }
+        self.total += if first { times } else { 0 };
+        let key = to_key(self.held, value);
+        let prefix = key.checked_shr(u64::BITS - self.settled).unwrap_or(0);
+        let next = (key << self.settled >> (u64::BITS - STEP)) as usize;
+        if let Some((_, counts)) = self.counted.iter_mut().find(|(counted, _)| *counted == prefix) {
+            counts[next] += times;
         }
     }
 
@@ -107,6 +108,25 @@ impl Ranks {
         }
         false
     }
+}
+
+/// Percentiles of values that memory holds as `held`, at all of which `pass` looks, each with its count; it is called
+/// several times. Nothing where there are no finite values.
+pub fn percentiles<const N: usize, E>(
+    held: BitDepth,
+    percents: [f64; N],
+    pass: impl Fn(&mut dyn FnMut(f64, u64)) -> Result<(), E>,
+) -> Result<Option<[f64; N]>, E> {
+    let mut ranks = Ranks::new(held);
+    pass(&mut |value, count| ranks.add(value, count))?;
+    if ranks.total() == 0 {
+        return Ok(None);
+    }
+    let mut wanted = percents.map(|percent| ranks.wanted(percent));
+    while ranks.settle(&mut wanted) {
+        pass(&mut |value, count| ranks.add(value, count))?;
+    }
+    Ok(Some(wanted.map(|wanted| percentile(&wanted))))
 }
 
 /// The percentile, once nothing is left to settle.

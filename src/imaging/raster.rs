@@ -2,16 +2,13 @@
 //! 8- or 16-bit image instead of four.
 //!
 //! Grey keeps its stored values. The luma of a colour image falls between stored values, so a colour image is held in
-//! 16 bits whatever its depth; its planes are within 1 / 131070 of those of [`read`](super::read()). Resizing gives
-//! the rows that are asked for and touches no others.
+//! 16 bits whatever its depth; its planes are within 1 / 131070 of those of [`read`](super::read()).
 
-use super::read::{Decoded, decode_file};
-use super::resize::resize_window;
+use super::read::decode_file;
 use super::{
     BitDepth, Container, Histogram, Intensity, IntensityMap, Plane, ReadOptions, Sample, Samples, with_numbers,
 };
-use crate::error::{Error, Result};
-use std::convert::Infallible;
+use crate::error::Result;
 use std::ops::Range;
 use std::path::Path;
 
@@ -77,9 +74,25 @@ impl Raster {
     }
 
     fn of_samples(height: usize, width: usize, samples: Samples) -> Self {
-        assert_eq!(samples.len(), height * width, "a {height} x {width} raster needs height * width samples");
         let range = Intensity::Full.fit_samples(samples.depth(), &samples).map;
+        Self::with_range(height, width, samples, range)
+    }
+
+    fn with_range(height: usize, width: usize, samples: Samples, range: IntensityMap) -> Self {
+        assert_eq!(samples.len(), height * width, "a {height} x {width} raster needs height * width samples");
         Self { height, width, samples, range }
+    }
+
+    /// Grey values of a file of this depth, which planes are to hold by `map`. The luma of colours is held in 16 bits.
+    pub(super) fn of_file(height: usize, width: usize, samples: Samples, depth: BitDepth, map: IntensityMap) -> Self {
+        match (depth, samples) {
+            (BitDepth::Eight | BitDepth::Sixteen, Samples::Float(luma)) => {
+                let (unit, white) = (IntensityMap::full(depth).high, f64::from(u16::MAX));
+                let widened = luma.iter().map(|v| (f64::from(*v) / unit * white).round() as u16).collect();
+                Self::with_range(height, width, Samples::Sixteen(widened), IntensityMap::full(BitDepth::Sixteen))
+            }
+            (_, samples) => Self::with_range(height, width, samples, map),
+        }
     }
 
     /// Reads an image as [`read`](super::read()) does, up to twice the pixels.
@@ -97,50 +110,23 @@ impl Raster {
         let (depth, container, pixel_size_um) = (decoded.depth, decoded.container, decoded.pixel_size_um);
         let fitted = decoded.fit(Intensity::Full);
         let note = decoded.note(Intensity::Full, &fitted);
-        let Decoded { height, width, samples, is_colour, .. } = decoded;
-        let full = IntensityMap::full(depth);
-        let held = match (depth, samples) {
-            (BitDepth::Eight | BitDepth::Sixteen, Samples::Float(luma)) if is_colour => {
-                let white = f64::from(u16::MAX);
-                Samples::Sixteen(luma.iter().map(|v| (f64::from(*v) / full.high * white).round() as u16).collect())
-            }
-            (_, samples) => samples,
-        };
-        let raster = Self::of_samples(height, width, held);
+        let raster = Self::of_file(decoded.height, decoded.width, decoded.samples, depth, fitted.map);
         Ok(RasterPicture { raster, depth, intensity: fitted.map, container, pixel_size_um, note })
     }
 
-    /// Reads an image of labels, whose stored values are numbers of classes or objects: whole, and from 0 to 65535. The
-    /// raster holds 8 or 16 bits, whatever kind of number the file has.
-    pub fn read_labels(path: &Path, page: Option<usize>) -> Result<RasterPicture> {
-        let picture = Self::read_with(path, page)?;
-        let raster = picture.raster.into_whole_numbers().ok_or_else(|| {
-            Error::image(
-                path,
-                "it holds fractions, negative numbers or numbers above 65535, which are no labels; give the image of \
-                 labels, with one whole number for each class or object",
-            )
-        })?;
-        Ok(RasterPicture { raster, ..picture })
-    }
-
-    /// The same image in 8 or 16 bits; nothing when some value is no whole number that they hold.
-    fn into_whole_numbers(self) -> Option<Self> {
+    /// The stored values where they are numbers of classes or objects: whole, and from 0 to 65535.
+    pub(super) fn labels(&self) -> Option<Vec<u16>> {
         fn whole<T: Sample>(values: &[T]) -> Option<Vec<u16>> {
             let number =
                 |value: f64| (value.fract() == 0.0 && (0.0..=65_535.0).contains(&value)).then_some(value as u16);
             values.iter().map(|value| number((*value).into())).collect()
         }
-        let numbers = match &self.samples {
-            Samples::Eight(_) | Samples::Sixteen(_) => return Some(self),
-            Samples::Float(values) => whole(values)?,
-            Samples::Double(values) => whole(values)?,
-        };
-        let bytes: Option<Vec<u8>> = numbers.iter().map(|number| u8::try_from(*number).ok()).collect();
-        Some(match bytes {
-            Some(bytes) => Self::new(self.height, self.width, bytes),
-            None => Self::new(self.height, self.width, numbers),
-        })
+        match &self.samples {
+            Samples::Eight(numbers) => Some(numbers.iter().copied().map(u16::from).collect()),
+            Samples::Sixteen(numbers) => Some(numbers.clone()),
+            Samples::Float(numbers) => whole(numbers),
+            Samples::Double(numbers) => whole(numbers),
+        }
     }
 
     /// Number of rows.
@@ -180,44 +166,52 @@ impl Raster {
         Plane::new(window.height(), window.width(), pixels)
     }
 
-    /// How often each stored value occurs in a window.
-    ///
-    /// # Panics
-    /// When the window reaches beyond the image, or the image does not hold 8 or 16 bits.
-    pub fn histogram(&self, window: &Window) -> Histogram {
-        let mut histogram = Histogram::default();
-        match &self.samples {
-            Samples::Eight(s) => self.rows(s, window).for_each(|row| histogram.add(row)),
-            Samples::Sixteen(s) => self.rows(s, window).for_each(|row| histogram.add(row)),
-            Samples::Float(_) | Samples::Double(_) => panic!("values of {:?} cannot be counted", self.depth()),
-        }
-        histogram
+    /// The stored values that planes hold as 0 and 1.
+    pub(super) fn range(&self) -> IntensityMap {
+        self.range
     }
 
-    /// The stored values of a window, row by row.
+    /// A window as a raster whose planes are those of this one.
     ///
     /// # Panics
     /// When the window reaches beyond the image.
-    pub fn values(&self, window: &Window) -> Vec<f64> {
-        let mut values = Vec::with_capacity(window.height() * window.width());
-        with_numbers!(&self.samples, numbers => {
-            self.rows(numbers, window).for_each(|row| values.extend(row.iter().map(|v| Into::<f64>::into(*v))));
-        });
-        values
+    pub(super) fn cut(&self, window: &Window) -> Self {
+        let samples = with_numbers!(&self.samples, numbers => self.cut_numbers(numbers, window));
+        Self::with_range(window.height(), window.width(), samples, self.range)
     }
 
-    /// Whether the stored value at row `y`, column `x` is 0.
-    pub fn is_zero(&self, y: usize, x: usize) -> bool {
-        let place = y * self.width + x;
-        with_numbers!(&self.samples, numbers => Into::<f64>::into(numbers[place]) == 0.0)
+    fn cut_numbers<T: Sample>(&self, numbers: &[T], window: &Window) -> Samples {
+        T::into_samples(self.rows(numbers, window).flatten().copied().collect())
+    }
+
+    /// Counts the stored values.
+    ///
+    /// # Panics
+    /// When the image does not hold 8 or 16 bits.
+    pub fn count(&self, histogram: &mut Histogram) {
+        match &self.samples {
+            Samples::Eight(numbers) => histogram.add(numbers),
+            Samples::Sixteen(numbers) => histogram.add(numbers),
+            Samples::Float(_) | Samples::Double(_) => panic!("values of {:?} cannot be counted", self.depth()),
+        }
+    }
+
+    /// The stored values, row by row.
+    pub fn values(&self) -> Vec<f64> {
+        with_numbers!(&self.samples, numbers => numbers.iter().map(|value| Into::<f64>::into(*value)).collect())
+    }
+
+    /// Whether each stored value is 0, row by row.
+    pub fn zeros(&self) -> Vec<bool> {
+        with_numbers!(&self.samples, numbers => numbers.iter().map(|value| Into::<f64>::into(*value) == 0.0).collect())
     }
 
     /// The smallest window that holds every pixel that is not 0; nothing when all are.
-    pub fn bounding_box(&self) -> Option<Window> {
-        with_numbers!(&self.samples, numbers => self.bounding_box_of(numbers))
+    pub(super) fn bounds(&self) -> Option<Window> {
+        with_numbers!(&self.samples, numbers => self.bounds_of(numbers))
     }
 
-    fn bounding_box_of<T: Sample>(&self, samples: &[T]) -> Option<Window> {
+    fn bounds_of<T: Sample>(&self, samples: &[T]) -> Option<Window> {
         let mut bounds: Option<Window> = None;
         let is_set = |value: &T| *value != T::default();
         for (y, row) in self.rows(samples, &self.window()).enumerate() {
@@ -236,52 +230,6 @@ impl Raster {
         assert!(inside, "{window:?} reaches beyond an image of {} x {}", self.height, self.width);
         let width = self.width;
         window.rows.clone().map(move |y| &samples[y * width..][window.columns.clone()])
-    }
-}
-
-/// A window of a raster at another size, made row by row.
-#[derive(Debug, Clone)]
-pub struct ScaledRaster<'a> {
-    raster: &'a Raster,
-    window: Window,
-    height: usize,
-    width: usize,
-}
-
-impl<'a> ScaledRaster<'a> {
-    /// The window `window` of `raster` as `height` rows and `width` columns.
-    ///
-    /// # Panics
-    /// When the window or the new size has no pixels.
-    pub fn new(raster: &'a Raster, window: Window, height: usize, width: usize) -> Self {
-        assert!(height > 0 && width > 0, "a raster cannot be resized to {height} x {width}: there must be a pixel");
-        assert!(!window.rows.is_empty() && !window.columns.is_empty(), "an empty window cannot be resized");
-        Self { raster, window, height, width }
-    }
-
-    /// Number of rows.
-    pub fn height(&self) -> usize {
-        self.height
-    }
-
-    /// Number of columns.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Some rows, those of [`resize`](super::resize()) of the window's plane.
-    ///
-    /// # Panics
-    /// When `rows` is empty or reaches beyond the last row.
-    pub fn rows(&self, rows: Range<usize>) -> Plane {
-        let (old, new) = ([self.window.height(), self.window.width()], [self.height, self.width]);
-        let (top, left) = (self.window.rows.start, self.window.columns.start);
-        let moved = |range: &Range<usize>, by: usize| range.start + by..range.end + by;
-        let source = |needed: &Window| {
-            let window = Window { rows: moved(&needed.rows, top), columns: moved(&needed.columns, left) };
-            Ok::<_, Infallible>(self.raster.plane(&window))
-        };
-        resize_window(old, new, &Window { rows, columns: 0..self.width }, source).unwrap_or_else(|never| match never {})
     }
 }
 

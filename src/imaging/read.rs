@@ -96,7 +96,11 @@ pub(super) struct Decoded {
 }
 
 /// Below this no 16-bit image is expected to stay; cameras of 10, 12 and 14 bits do, and look almost black.
-const DIM: f64 = 16384.0;
+pub(super) const DIM: f64 = 16384.0;
+
+/// What the user should know of an image that stays below it.
+pub(super) const DIM_NOTE: &str =
+    "16-bit image that uses less than a quarter of its range, so it is dark over its full range";
 
 impl Decoded {
     /// The map of the rule.
@@ -110,10 +114,7 @@ impl Decoded {
         notes.extend(remarks(self.container, self.is_colour, fitted.invalid));
         let is_dim = || with_numbers!(&self.samples, numbers => numbers.iter().all(|v| Into::<f64>::into(*v) < DIM));
         if intensity == Intensity::Full && self.depth == BitDepth::Sixteen && is_dim() {
-            notes.push(
-                "16-bit image that uses less than a quarter of its range, so it is dark over its full range"
-                    .to_string(),
-            );
+            notes.push(DIM_NOTE.to_string());
         }
         (!notes.is_empty()).then(|| notes.join("; "))
     }
@@ -143,11 +144,15 @@ pub(super) fn remarks(container: Container, is_colour: bool, invalid: u64) -> Ve
     if is_colour {
         remarks.push("colour image converted to grey".to_string());
     }
-    if invalid > 0 {
-        let are = if invalid == 1 { "pixel is" } else { "pixels are" };
-        remarks.push(format!("{invalid} {are} infinite or not a number, and taken for the end of the range, or black"));
-    }
+    remarks.extend(remark_on_invalid(invalid));
     remarks
+}
+
+/// What the user should know where pixels are no numbers.
+pub(super) fn remark_on_invalid(invalid: u64) -> Option<String> {
+    let are = if invalid == 1 { "pixel is" } else { "pixels are" };
+    let remark = || format!("{invalid} {are} infinite or not a number, and taken for the end of the range, or black");
+    (invalid > 0).then(remark)
 }
 
 /// Decodes an image of up to `most_pixels`.

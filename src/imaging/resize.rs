@@ -1,5 +1,6 @@
 //! Resizing: exact area averages when shrinking, Catmull–Rom cubics when enlarging, each axis for itself.
 
+use super::stored::BAND_PIXELS;
 use super::{Plane, Window};
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::F32;
@@ -51,6 +52,31 @@ pub fn resize_window<E>(
     let mut resized = enlarge(part, &needed, [vertical, horizontal], window);
     resized.pixels_mut().iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
     Ok(resized)
+}
+
+/// [`resize_window`] that asks for few rows at a time where a window shows much of a plane that shrinks. The result is the
+/// same to the last digit.
+///
+/// # Panics
+/// When the window is empty or reaches beyond the new size.
+pub fn resize_in_bands<E>(
+    old: [usize; 2],
+    new: [usize; 2],
+    window: &Window,
+    mut source: impl FnMut(&Window) -> Result<Plane, E>,
+) -> Result<Plane, E> {
+    let row = Window { rows: window.rows.start..window.rows.start + 1, columns: window.columns.clone() };
+    let row = needed_window(old, new, &row);
+    let rows = (BAND_PIXELS / (row.height() * row.width())).max(1);
+    if new[0] >= old[0] || rows >= window.height() {
+        return resize_window(old, new, window, source);
+    }
+    let mut pixels = Vec::with_capacity(window.height() * window.width());
+    for start in window.rows.clone().step_by(rows) {
+        let band = Window { rows: start..(start + rows).min(window.rows.end), columns: window.columns.clone() };
+        pixels.extend_from_slice(resize_window(old, new, &band, &mut source)?.pixels());
+    }
+    Ok(Plane::new(window.height(), window.width(), pixels))
 }
 
 /// The window of a plane of `old` rows and columns on which a window of it, resized to `new`, depends.
@@ -244,6 +270,22 @@ mod tests {
                 assert_close(&part.unwrap(), whole.part(&window).pixels());
             }
         }
+    }
+
+    #[test]
+    fn bands_of_a_plane_that_shrinks_are_those_of_the_whole() {
+        let size = [4100, 2050];
+        let plane = Plane::from_fn(size[0], size[1], |y, x| ((3 * y + 7 * x) % 101) as f32 / 100.0);
+        let window = Window { rows: 5..450, columns: 0..230 };
+        let part = |window: &Window| Ok::<_, Infallible>(plane.part(window));
+        let whole = resize_window(size, [455, 230], &window, part).unwrap();
+        let mut most = 0;
+        let bands = resize_in_bands(size, [455, 230], &window, |needed| {
+            most = most.max(needed.height() * needed.width());
+            part(needed)
+        });
+        assert_eq!(bands.unwrap(), whole);
+        assert!(most <= BAND_PIXELS);
     }
 
     #[test]

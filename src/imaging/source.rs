@@ -4,6 +4,7 @@
 //! to a bound. Formats that can only be decoded from their beginning (PNG, JPEG, BMP) are held as a whole, in the size
 //! of their stored values, and refused above 2^29 pixels; a `.nii.gz` holds the chosen slice.
 
+use super::intensity::Fitted;
 use super::raster::MAX_PIXELS;
 use super::read::{Chunked, Decoded, GreyImage, Reason, decode_file, open, open_chunked, recognise, remarks};
 use super::tiff_file::Chunk;
@@ -26,6 +27,8 @@ pub struct ImageSource {
     depth: BitDepth,
     /// The kind in which memory holds its grey values.
     held: BitDepth,
+    /// Whether pixels may be colours.
+    has_colours: bool,
     container: Container,
     pixel_size_um: Option<f64>,
     notes: Vec<String>,
@@ -74,6 +77,7 @@ impl ImageSource {
             width: geometry.width,
             depth,
             held: if has_colours { BitDepth::Float32 } else { depth.held() },
+            has_colours,
             container,
             pixel_size_um: chunked.size.um,
             notes,
@@ -84,9 +88,9 @@ impl ImageSource {
     fn of_decoded(path: &Path, decoded: Decoded) -> Self {
         let Decoded { height, width, samples, is_colour, depth, container, pixel_size_um, mut notes } = decoded;
         notes.extend(remarks(container, is_colour, 0));
-        let (path, held) = (path.to_path_buf(), samples.depth());
+        let (path, held, has_colours) = (path.to_path_buf(), samples.depth(), is_colour);
         let pixels = Mutex::new(Pixels::Held(samples));
-        Self { path, height, width, depth, held, container, pixel_size_um, notes, pixels }
+        Self { path, height, width, depth, held, has_colours, container, pixel_size_um, notes, pixels }
     }
 
     /// The file.
@@ -138,27 +142,56 @@ impl ImageSource {
     ///
     /// Percentiles are exact and need passes over the whole image: one for integers of up to 16 bits, two for floats of
     /// 32 bits, signed and colour images, four for other numbers; 8 bits and given ranges need none. `on_share` is told
-    /// after each strip or tile which share of its pass is done.
+    /// now and then which share of its pass is done.
     pub fn fit(&self, intensity: Intensity, on_share: &mut dyn FnMut(f64)) -> Result<IntensityMap> {
-        let mut pixels = self.pixels();
-        let fitted = intensity.fit(self.depth, self.held, &mut |look| match &mut *pixels {
-            Pixels::Held(samples) => {
+        Ok(self.fitted(intensity, on_share)?.map)
+    }
+
+    /// The same, and how many pixels are no numbers.
+    pub(super) fn fitted(&self, intensity: Intensity, on_share: &mut dyn FnMut(f64)) -> Result<Fitted> {
+        intensity.fit(self.depth, self.held, &mut |look| {
+            let mut look_and_tell = |samples: &Samples, _, share| {
                 look(samples);
-                on_share(1.0);
-                Ok(())
-            }
+                on_share(share);
+                false
+            };
+            self.find(&mut look_and_tell).map(|_| ())
+        })
+    }
+
+    /// Looks whether an image that is stored in colours has a pixel that is not grey. One that has none is from then on
+    /// held at its own depth, as a whole image is.
+    pub(super) fn settle_colours(&mut self) -> Result<bool> {
+        let is_coloured = self.has_colours && self.any(&mut |_, is_colour| is_colour)?;
+        if !is_coloured {
+            self.held = self.depth.held();
+        }
+        Ok(is_coloured)
+    }
+
+    /// Whether any part of the image passes a test, which is given its grey values and whether some of them were
+    /// colours. Nothing more is read once one does.
+    pub(super) fn any(&self, passes: &mut dyn FnMut(&Samples, bool) -> bool) -> Result<bool> {
+        self.find(&mut |samples, is_colour, _| passes(samples, is_colour))
+    }
+
+    /// The same with the share of the image that has been read.
+    fn find(&self, passes: &mut dyn FnMut(&Samples, bool, f64) -> bool) -> Result<bool> {
+        match &mut *self.pixels() {
+            Pixels::Held(samples) => Ok(passes(samples, self.has_colours, 1.0)),
             Pixels::Stored(chunked, _) => {
                 let geometry = chunked.geometry();
                 for number in 0..geometry.count() {
                     let chunk = chunked.decode(number).map_err(|refusal| refusal.of(&self.path))?;
-                    let window = geometry.window(number);
-                    (0..window.height()).for_each(|row| look(&chunk.row(row, 0, window.width())));
-                    on_share((number + 1) as f64 / geometry.count() as f64);
+                    let (window, share) = (geometry.window(number), (number + 1) as f64 / geometry.count() as f64);
+                    let mut row = |row| passes(&chunk.row(row, 0, window.width()), chunk.is_colour, share);
+                    if (0..window.height()).any(&mut row) {
+                        return Ok(true);
+                    }
                 }
-                Ok(())
+                Ok(false)
             }
-        })?;
-        Ok(fitted.map)
+        }
     }
 
     /// The grey values of a window in units of the stored values.

@@ -180,7 +180,7 @@ mod tests {
             let format = Format::full(depth, Some(0.0476));
             super::super::with_numbers!(raster.samples(), numbers => write_backwards(&path, &format, numbers));
             let found = Raster::read(&path).unwrap();
-            assert!(found.raster == raster, "{depth:?}");
+            assert!(found.raster.samples() == raster.samples(), "{depth:?}");
             assert_eq!((found.depth, found.pixel_size_um), (depth, Some(0.0476)));
         };
         check(BitDepth::Eight, Raster::new(SIZE[0], SIZE[1], values(|v| v as u8)));

@@ -10,7 +10,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-pub use preprocessing::{Pointwise, Preprocessing, fit};
+pub use preprocessing::{Look, Pointwise, Preprocessing, fit};
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;

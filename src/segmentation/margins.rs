@@ -1,7 +1,9 @@
 //! The black surroundings of an image, which nnU-Net cuts off and, for images that are mostly black, leaves out of the
 //! statistics.
 
-use crate::imaging::{Raster, Window};
+use crate::error::Result;
+use crate::imaging::{StoredImage, Window};
+use crate::objects::{Contact, ObjectFinder, Objects};
 
 /// What is done about black pixels around the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,29 +16,46 @@ pub enum Margins {
     LeaveOut,
 }
 
-/// The pixels of a window that are 0 and connected to its border by zeros, sides touching; row by row.
-pub fn surroundings(raster: &Raster, window: &Window) -> Vec<bool> {
-    let is_zero = |y: usize, x: usize| raster.is_zero(window.rows.start + y, window.columns.start + x);
-    let [height, width] = [window.height(), window.width()];
-    let mut outside = vec![false; height * width];
-    let border = (0..height).flat_map(|y| [(y, 0), (y, width - 1)]);
-    let mut open: Vec<(usize, usize)> = border.chain((0..width).flat_map(|x| [(0, x), (height - 1, x)])).collect();
-    while let Some((y, x)) = open.pop() {
-        if outside[y * width + x] || !is_zero(y, x) {
-            continue;
-        }
-        outside[y * width + x] = true;
-        open.extend((y > 0).then(|| (y - 1, x)));
-        open.extend((x > 0).then(|| (y, x - 1)));
-        open.extend((y + 1 < height).then_some((y + 1, x)));
-        open.extend((x + 1 < width).then_some((y, x + 1)));
+/// The pixels of a window that are 0 and connected to its border by zeros, sides touching. They are kept as runs along
+/// rows.
+#[derive(Debug)]
+pub struct Surroundings {
+    zeros: Objects,
+    is_outside: Vec<bool>,
+}
+
+impl Surroundings {
+    /// Looks for those of a window of an image.
+    pub fn of(image: &impl StoredImage, window: &Window) -> Result<Self> {
+        let mut finder = ObjectFinder::new(window.width(), Contact::Side);
+        image.each_band(window, &mut |band| {
+            band.zeros().chunks_exact(window.width()).for_each(|row| finder.push_row(row, |is_zero| *is_zero));
+        })?;
+        let zeros = finder.finish();
+        let is_outside = zeros.on_border();
+        Ok(Self { zeros, is_outside })
     }
-    outside
+
+    /// Height and width of the window.
+    pub fn size(&self) -> [usize; 2] {
+        self.zeros.size()
+    }
+
+    /// How many pixels they are.
+    pub fn pixels(&self) -> u64 {
+        self.zeros.areas().iter().zip(&self.is_outside).filter(|(_, outside)| **outside).map(|(area, _)| area).sum()
+    }
+
+    /// Whether the pixel of the window at row `y`, column `x` is one of them.
+    pub fn hold(&self, y: usize, x: usize) -> bool {
+        self.zeros.at(y, x).is_some_and(|object| self.is_outside[object])
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::imaging::Raster;
 
     #[test]
     fn zeros_within_the_image_are_not_its_surroundings() {
@@ -48,9 +67,11 @@ mod tests {
             9, 1, 1, 1, 1,
         ];
         let raster = Raster::new(4, 5, samples);
-        let window = Window { rows: 0..4, columns: 1..5 };
-        let expected = [[1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]].concat();
-        let found: Vec<i32> = surroundings(&raster, &window).into_iter().map(i32::from).collect();
-        assert_eq!(found, expected);
+        let found = Surroundings::of(&raster, &Window { rows: 0..4, columns: 1..5 }).unwrap();
+        let expected = [[1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]];
+        for (y, row) in expected.iter().enumerate() {
+            (0..4).for_each(|x| assert_eq!(found.hold(y, x), row[x] == 1, "{y}, {x}"));
+        }
+        assert_eq!((found.pixels(), found.size()), (6, [4, 4]));
     }
 }

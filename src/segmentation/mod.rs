@@ -21,6 +21,7 @@ pub mod open;
 pub mod patch;
 pub mod plan;
 pub mod predict;
+pub mod preparation;
 pub mod regrid;
 pub mod sliding;
 pub mod step;

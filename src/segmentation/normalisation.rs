@@ -1,7 +1,10 @@
 //! How stored grey values become what a network sees: a [`Normalisation`] fitted to an image.
 
+use std::convert::Infallible;
+
 use super::plan::Normalisation;
-use crate::imaging::{IntensityMap, Plane, Raster, Samples, Window};
+use crate::error::Result;
+use crate::imaging::{BitDepth, IntensityMap, Plane, StoredImage, Window};
 
 /// The statistics of an image, in stored units (0 to 255 for 8 bits).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,27 +24,29 @@ pub struct Intensities {
 }
 
 impl Intensities {
-    /// Of a window of a raster that was read from a file with this map; a raster may hold more bits than the file has.
-    pub fn of_raster(raster: &Raster, window: &Window, map: &IntensityMap) -> Self {
+    /// Of a window of an image; an image may hold more bits than its file has.
+    pub fn of_stored(image: &impl StoredImage, window: &Window) -> Result<Self> {
+        let map = image.intensity();
         let (black, white) = (map.low as f32, map.high as f32);
-        if matches!(raster.samples(), Samples::Float(_) | Samples::Double(_)) {
-            return Self { black, white, ..Self::of_values(|| raster.values(window).into_iter()) };
+        if !matches!(image.held(), BitDepth::Eight | BitDepth::Sixteen) {
+            let pass = |look: &mut dyn FnMut(&[f64])| image.each_band(window, &mut |band| look(&band.values()));
+            return Ok(Self { black, white, ..Self::of_values(pass)? });
         }
-        let histogram = raster.histogram(window);
+        let histogram = image.histogram(window)?;
         let (min, max) = histogram.range().unwrap_or_default();
-        let unit = f64::from(white / raster.depth().white());
-        Self {
+        let unit = f64::from(white / image.held().white());
+        Ok(Self {
             min: f64::from(min) * unit,
             max: f64::from(max) * unit,
             mean: histogram.mean() * unit,
             sd: histogram.standard_deviation() * unit,
             black,
             white,
-        }
+        })
     }
 
     /// The same without `zeros` of the `pixels`, which are 0.
-    pub fn without_zeros(self, pixels: usize, zeros: usize) -> Self {
+    pub fn without_zeros(self, pixels: u64, zeros: u64) -> Self {
         let more = pixels as f64 / (pixels - zeros).max(1) as f64;
         let mean = self.mean * more;
         let sd = ((self.sd.powi(2) + self.mean.powi(2)) * more - mean.powi(2)).max(0.0).sqrt();
@@ -51,23 +56,34 @@ impl Intensities {
     /// Of a plane that was read from a file with this map.
     pub fn of_plane(plane: &Plane, map: &IntensityMap) -> Self {
         let (black, white) = (map.low as f32, map.high as f32);
-        let stored = || plane.pixels().iter().map(|value| f64::from(black + value * (white - black)));
-        Self { black, white, ..Self::of_values(stored) }
+        let stored = |value: &f32| f64::from(black + value * (white - black));
+        let pass = |look: &mut dyn FnMut(&[f64])| {
+            let rows = plane.pixels().chunks(plane.width().max(1));
+            rows.for_each(|row| look(&row.iter().map(stored).collect::<Vec<f64>>()));
+            Ok::<_, Infallible>(())
+        };
+        Self { black, white, ..Self::of_values(pass).unwrap_or_else(|never| match never {}) }
     }
 
-    /// Of stored values; those that are no numbers are left out.
-    fn of_values<V: Iterator<Item = f64>>(values: impl Fn() -> V) -> Self {
-        let stored = || values().filter(|value| value.is_finite());
-        let count = stored().count().max(1) as f64;
-        let mean = stored().sum::<f64>() / count;
-        Self {
-            min: stored().fold(f64::INFINITY, f64::min),
-            max: stored().fold(f64::NEG_INFINITY, f64::max),
-            mean,
-            sd: (stored().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt(),
-            black: 0.0,
-            white: 1.0,
-        }
+    /// Of stored values, at which `pass` looks from first to last; those that are no numbers are left out.
+    fn of_values<E>(
+        pass: impl Fn(&mut dyn FnMut(&[f64])) -> std::result::Result<(), E>,
+    ) -> std::result::Result<Self, E> {
+        let (mut count, mut sum, mut min, mut max) = (0u64, 0.0, f64::INFINITY, f64::NEG_INFINITY);
+        pass(&mut |values| {
+            for value in values.iter().filter(|value| value.is_finite()) {
+                count += 1;
+                sum += value;
+                (min, max) = (min.min(*value), max.max(*value));
+            }
+        })?;
+        let count = count.max(1) as f64;
+        let (mean, mut squares) = (sum / count, 0.0);
+        pass(&mut |values| {
+            let finite = values.iter().filter(|value| value.is_finite());
+            finite.for_each(|value| squares += (value - mean).powi(2));
+        })?;
+        Ok(Self { min, max, mean, sd: (squares / count).sqrt(), black: 0.0, white: 1.0 })
     }
 
     /// The stored value that a plane holds as `value`.
@@ -115,7 +131,7 @@ impl Affine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imaging::BitDepth;
+    use crate::imaging::{Container, Raster, RasterPicture};
     use crate::segmentation::plan::ForegroundIntensities;
 
     const EIGHT: fn() -> IntensityMap = || IntensityMap::full(BitDepth::Eight);
@@ -140,7 +156,10 @@ mod tests {
     fn the_statistics_of_a_plane_and_of_stored_values_agree() {
         let (_, of_plane) = image();
         for raster in [Raster::new(1, 4, vec![0u8, 51, 51, 102]), Raster::new(1, 4, vec![0f32, 51.0, 51.0, 102.0])] {
-            let of_stored = Intensities::of_raster(&raster, &raster.window(), &EIGHT());
+            let (container, pixel_size_um, note) = (Container::Tiff, None, None);
+            let picture =
+                RasterPicture { raster, depth: BitDepth::Eight, intensity: EIGHT(), container, pixel_size_um, note };
+            let of_stored = Intensities::of_stored(&picture, &picture.window()).unwrap();
             assert!((of_plane.mean - of_stored.mean).abs() < 1e-4 && (of_plane.sd - of_stored.sd).abs() < 1e-4);
             assert!((of_plane.max - of_stored.max).abs() < 1e-4 && of_plane.min == of_stored.min);
         }

@@ -3,29 +3,13 @@
 
 use std::ops::Range;
 
-use super::bioimage::{self, Pointwise, Preprocessing};
 use super::ensemble::{Ensemble, Question, WHOLE_VOTE, softmax};
-use super::margins::{Margins, surroundings};
-use super::normalisation::{Affine, Intensities};
-use super::plan::Normalisation;
+use super::margins::Margins;
+use super::preparation::{Preparation, Values};
 use super::regrid::Regrid;
 use super::sliding::{Flow, SlidingWindow};
 use crate::error::Result;
-use crate::imaging::{IntensityMap, Plane, Raster, RasterPicture, Samples, ScaledRaster, Window};
-
-/// How images are prepared for the networks of a model.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Preparation {
-    /// As in training by us or by nnU-Net.
-    Scheme {
-        /// The normalisation.
-        normalisation: Normalisation,
-        /// What is done about black pixels around the image.
-        margins: Margins,
-    },
-    /// The steps of a BioImage.IO description.
-    Steps(Vec<Preprocessing>),
-}
+use crate::imaging::{ScaledRaster, StoredImage, Window};
 
 /// A model ready to segment images.
 #[derive(Debug)]
@@ -56,7 +40,7 @@ impl Segmenter {
     /// is brought to the networks' pixel size when that is known too. `on_window` is called after each window.
     pub fn predict(
         &self,
-        image: &RasterPicture,
+        image: &impl StoredImage,
         pixel_size_um: Option<f64>,
         sink: &mut RowSink<'_>,
         on_window: &mut dyn FnMut(),
@@ -67,7 +51,7 @@ impl Segmenter {
     /// The same with the votes of the networks and their mirrored looks.
     pub fn predict_with_votes(
         &self,
-        image: &RasterPicture,
+        image: &impl StoredImage,
         pixel_size_um: Option<f64>,
         sink: &mut VoteSink<'_>,
         on_window: &mut dyn FnMut(),
@@ -78,24 +62,23 @@ impl Segmenter {
     fn ask(
         &self,
         question: Question,
-        image: &RasterPicture,
+        image: &impl StoredImage,
         pixel_size_um: Option<f64>,
         sink: &mut VoteSink<'_>,
         on_window: &mut dyn FnMut(),
     ) -> Result<()> {
-        let raster = &image.raster;
         let classes = self.ensemble.classes;
-        let background = background_row(classes, raster.width());
-        let Some(window) = self.window(raster) else {
-            return (0..raster.height()).try_for_each(|_| sink(&background, &background));
+        let background = background_row(classes, image.width());
+        let Some(window) = self.window(image)? else {
+            return (0..image.height()).try_for_each(|_| sink(&background, &background));
         };
         let size = self.working_size(&window, pixel_size_um);
-        let values = self.values(raster, &window, &image.intensity);
+        let values = self.preparation.fit(image, &window)?;
         (0..window.rows.start).try_for_each(|_| sink(&background, &background))?;
         let mut pass = Pass {
             segmenter: self,
             question,
-            image: ScaledRaster::new(raster, window.clone(), size[0], size[1]),
+            image: ScaledRaster::new(image, window.clone(), size[0], size[1]),
             values,
             regrids: [0, 1].map(|_| Regrid::new(size, [window.height(), window.width()], classes)),
             columns: window.columns.clone(),
@@ -104,22 +87,22 @@ impl Segmenter {
         };
         let channels = self.ensemble.channels(question);
         SlidingWindow::new(self.patch_size, self.step).run(size, channels, &mut pass, on_window)?;
-        (window.rows.end..raster.height()).try_for_each(|_| sink(&background, &background))
+        (window.rows.end..image.height()).try_for_each(|_| sink(&background, &background))
     }
 
     /// How many windows an image needs: what a progress bar counts.
-    pub fn windows(&self, image: &Raster, pixel_size_um: Option<f64>) -> usize {
+    pub fn windows(&self, image: &impl StoredImage, pixel_size_um: Option<f64>) -> Result<usize> {
         let windows = |window: Window| {
             SlidingWindow::new(self.patch_size, self.step).count(self.working_size(&window, pixel_size_um))
         };
-        self.window(image).map_or(0, windows)
+        Ok(self.window(image)?.map_or(0, windows))
     }
 
     /// The part of the image that the networks see; nothing when all of it is black margin.
-    fn window(&self, raster: &Raster) -> Option<Window> {
+    fn window(&self, image: &impl StoredImage) -> Result<Option<Window>> {
         match self.preparation {
-            Preparation::Scheme { margins: Margins::Keep, .. } | Preparation::Steps(_) => Some(raster.window()),
-            Preparation::Scheme { .. } => raster.bounding_box(),
+            Preparation::Scheme { margins: Margins::Keep, .. } | Preparation::Steps(_) => Ok(Some(image.window())),
+            Preparation::Scheme { .. } => image.bounding_box(),
         }
     }
 
@@ -131,22 +114,6 @@ impl Segmenter {
         };
         [window.height(), window.width()].map(|side| ((side as f64 * ratio).round() as usize).max(1))
     }
-
-    fn values(&self, raster: &Raster, window: &Window, map: &IntensityMap) -> Values {
-        match &self.preparation {
-            Preparation::Scheme { normalisation, margins } => {
-                let mut intensities = Intensities::of_raster(raster, window, map);
-                if *margins != Margins::LeaveOut {
-                    return Values::Affine(normalisation.fit(&intensities));
-                }
-                let outside = surroundings(raster, window);
-                let zeros = outside.iter().filter(|outside| **outside).count();
-                intensities = intensities.without_zeros(outside.len(), zeros);
-                Values::Masked(normalisation.fit(&intensities), outside, [window.height(), window.width()])
-            }
-            Preparation::Steps(steps) => Values::Steps(fitted(steps, raster, window, map), *map),
-        }
-    }
 }
 
 /// A row that is background for certain.
@@ -156,52 +123,11 @@ fn background_row(classes: usize, width: usize) -> Vec<f32> {
     row
 }
 
-/// The steps with the numbers of this image, in stored units.
-fn fitted(steps: &[Preprocessing], raster: &Raster, window: &Window, map: &IntensityMap) -> Vec<Pointwise> {
-    if matches!(raster.samples(), Samples::Float(_) | Samples::Double(_)) {
-        let finite = raster.values(window).into_iter().filter(|value| value.is_finite());
-        return bioimage::fit(steps, finite.map(|value| (value as f32, 1)).collect());
-    }
-    let unit = map.high as f32 / raster.depth().white();
-    let histogram = raster.histogram(window);
-    bioimage::fit(steps, histogram.occurring().map(|(value, count)| (f32::from(value) * unit, count)).collect())
-}
-
-/// From a plane's value in [0, 1] to what a network sees.
-enum Values {
-    Affine(Affine),
-    /// Pixels of the window, whose height and width are given, that stay 0.
-    Masked(Affine, Vec<bool>, [usize; 2]),
-    Steps(Vec<Pointwise>, IntensityMap),
-}
-
-impl Values {
-    /// Rows of the working image, which has height and width `size`.
-    fn apply(&self, plane: &Plane, first_row: usize, size: [usize; 2]) -> Vec<f32> {
-        let pixels = plane.pixels().iter();
-        match self {
-            Self::Affine(affine) => pixels.map(|value| affine.apply(*value)).collect(),
-            Self::Masked(affine, outside, [height, width]) => {
-                let value = |(i, value): (usize, &f32)| {
-                    // The nearest pixel of the window.
-                    let y = (2 * (first_row + i / size[1]) + 1) * height / (2 * size[0]);
-                    let x = (2 * (i % size[1]) + 1) * width / (2 * size[1]);
-                    if outside[y * width + x] { 0.0 } else { affine.apply(*value) }
-                };
-                pixels.enumerate().map(value).collect()
-            }
-            Self::Steps(steps, map) => pixels
-                .map(|value| steps.iter().fold(map.to_stored(*value) as f32, |value, step| step.apply(value)))
-                .collect(),
-        }
-    }
-}
-
 /// One image on its way.
-struct Pass<'a, 'b> {
+struct Pass<'a, 'b, I> {
     segmenter: &'a Segmenter,
     question: Question,
-    image: ScaledRaster<'a>,
+    image: ScaledRaster<'a, I>,
     values: Values,
     /// Of the logits and of the votes.
     regrids: [Regrid; 2],
@@ -212,10 +138,10 @@ struct Pass<'a, 'b> {
     sink: &'a mut VoteSink<'b>,
 }
 
-impl Flow for Pass<'_, '_> {
-    fn rows(&mut self, rows: Range<usize>) -> Vec<f32> {
+impl<I: StoredImage> Flow for Pass<'_, '_, I> {
+    fn rows(&mut self, rows: Range<usize>) -> Result<Vec<f32>> {
         let first = rows.start;
-        self.values.apply(&self.image.rows(rows), first, [self.image.height(), self.image.width()])
+        Ok(self.values.apply(&self.image.rows(rows)?, first, [self.image.height(), self.image.width()]))
     }
 
     fn logits(&mut self, patches: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>> {
@@ -271,13 +197,18 @@ pub fn largest_class(row: &[f32], classes: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use burn::tensor::Device;
+    use image::{ImageBuffer, Rgb};
 
     use super::*;
-    use crate::imaging::{BitDepth, Container};
+    use crate::imaging::{BitDepth, Container, IntensityMap, Plane, Raster, RasterFile, RasterPicture, write};
     use crate::nn::{Init, Precision, UnetConfig};
     use crate::random::Stream;
+    use crate::segmentation::bioimage::Preprocessing;
     use crate::segmentation::ensemble::Network;
+    use crate::segmentation::plan::Normalisation;
 
     /// A model of random weights that works at 0.1 um per pixel.
     fn model(margins: Margins) -> Segmenter {
@@ -311,6 +242,12 @@ mod tests {
         }
     }
 
+    /// The same in [0, 1].
+    fn plane() -> Plane {
+        let raster = picture().raster;
+        raster.plane(&raster.window())
+    }
+
     fn rows(pixel_size_um: Option<f64>) -> Vec<Vec<f32>> {
         let mut rows = Vec::new();
         let mut sink = |row: &[f32]| {
@@ -324,8 +261,8 @@ mod tests {
     #[test]
     fn images_of_another_pixel_size_come_back_on_their_own_grid() {
         // 26 x 17 pixels at 0.2 um are 52 x 34 at the model's 0.1 um: 6 x 4 windows instead of 3 x 2.
-        assert_eq!(model(Margins::CutOff).windows(&picture().raster, Some(0.1)), 6);
-        assert_eq!(model(Margins::CutOff).windows(&picture().raster, Some(0.2)), 24);
+        assert_eq!(model(Margins::CutOff).windows(&picture(), Some(0.1)).unwrap(), 6);
+        assert_eq!(model(Margins::CutOff).windows(&picture(), Some(0.2)).unwrap(), 24);
         for size in [None, Some(0.1), Some(0.2), Some(0.05)] {
             let rows = rows(size);
             assert_eq!((rows.len(), rows[0].len()), (30, 3 * 20));
@@ -351,6 +288,72 @@ mod tests {
         assert_eq!(rows, 16);
     }
 
+    /// Kinds of numbers, black margins and normalisations; read as a whole, and a part at a time in small tiles.
+    #[test]
+    fn a_file_read_in_parts_gives_every_digit_of_one_read_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.tif");
+        let steps = vec![
+            Preprocessing::ScaleRange { percentiles: [1.0, 99.0], epsilon: 1e-6 },
+            Preprocessing::ZeroMeanUnitVariance { epsilon: 1e-6 },
+        ];
+        let scheme = |margins| model(margins).preparation;
+        let preparations =
+            [scheme(Margins::Keep), scheme(Margins::CutOff), scheme(Margins::LeaveOut), Preparation::Steps(steps)];
+        let grey = |depth| move |path: &Path| write(path, &plane(), depth, Some(0.2)).unwrap();
+        let coloured = |path: &Path| {
+            let colour = |y: u32, x: u32| Rgb([(40 + y) as u8, x as u8, 9]);
+            ImageBuffer::from_fn(20, 30, |x, y| if y < 4 { Rgb([0; 3]) } else { colour(y, x) }).save(path).unwrap();
+        };
+        let kinds: [&dyn Fn(&Path); 6] = [
+            &grey(BitDepth::Eight),
+            &grey(BitDepth::Sixteen),
+            &grey(BitDepth::Unsigned32),
+            &grey(BitDepth::Signed16),
+            &grey(BitDepth::Float32),
+            &coloured,
+        ];
+        for (kind, save) in kinds.iter().enumerate() {
+            save(&path);
+            let (whole, parts) = (Raster::read(&path).unwrap(), RasterFile::open(&path, None).unwrap());
+            for preparation in &preparations {
+                let model = Segmenter { preparation: preparation.clone(), ..model(Margins::Keep) };
+                let [mut expected, mut found] = [Vec::new(), Vec::new()];
+                predict_into(&model, &whole, Some(0.13), &mut expected);
+                predict_into(&model, &parts, Some(0.13), &mut found);
+                assert!(expected == found && expected.len() == 3 * 600, "kind {kind}, {preparation:?}");
+                assert!(expected.iter().all(|value| value.is_finite()));
+            }
+        }
+    }
+
+    fn predict_into(model: &Segmenter, image: &impl StoredImage, pixel_size_um: Option<f64>, values: &mut Vec<f32>) {
+        let mut sink = |row: &[f32]| {
+            values.extend_from_slice(row);
+            Ok(())
+        };
+        model.predict(image, pixel_size_um, &mut sink, &mut || ()).unwrap();
+    }
+
+    #[test]
+    fn the_same_picture_in_other_numbers_is_seen_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let values = |depth: BitDepth| {
+            let path = dir.path().join("a.tif");
+            write(&path, &plane(), depth, None).unwrap();
+            let mut values = Vec::new();
+            let file = RasterFile::open(&path, None).unwrap();
+            // At its own resolution: the overshoot of cubics is cut off at the ends of a range.
+            predict_into(&model(Margins::CutOff), &file, None, &mut values);
+            values
+        };
+        let expected = values(BitDepth::Eight);
+        for depth in [BitDepth::Sixteen, BitDepth::Unsigned32, BitDepth::Signed16, BitDepth::Float32] {
+            let differences = values(depth).iter().zip(&expected).map(|(a, b)| (a - b).abs()).collect::<Vec<_>>();
+            assert!(differences.iter().all(|difference| *difference < 0.01), "{depth:?}");
+        }
+    }
+
     #[test]
     fn black_margins_are_background_for_certain() {
         for (y, row) in rows(None).iter().enumerate() {
@@ -364,11 +367,10 @@ mod tests {
     #[test]
     fn what_is_left_out_stays_zero_and_out_of_the_statistics() {
         let picture = picture();
-        let raster = &picture.raster;
         let values = |margins| {
-            let window = raster.window();
-            let whole = ScaledRaster::new(raster, window.clone(), 30, 20).rows(0..30);
-            model(margins).values(raster, &window, &IntensityMap::full(BitDepth::Eight)).apply(&whole, 0, [30, 20])
+            let window = StoredImage::window(&picture);
+            let whole = ScaledRaster::new(&picture, window.clone(), 30, 20).rows(0..30).unwrap();
+            model(margins).preparation.fit(&picture, &window).unwrap().apply(&whole, 0, [30, 20])
         };
         let (all, rest) = (values(Margins::Keep), values(Margins::LeaveOut));
         assert!(all[0] < -1.0 && rest[0] == 0.0 && rest[19 + 20 * 10] == 0.0);

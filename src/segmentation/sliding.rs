@@ -25,7 +25,7 @@ pub struct SlidingWindow {
 /// Where numbers come from and go to while windows slide.
 pub trait Flow {
     /// Rows of the normalised image, `[rows, width]`.
-    fn rows(&mut self, rows: Range<usize>) -> Vec<f32>;
+    fn rows(&mut self, rows: Range<usize>) -> Result<Vec<f32>>;
 
     /// Logits `[channels, height, width]` of each patch `[height, width]`.
     fn logits(&mut self, patches: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>>;
@@ -74,7 +74,7 @@ impl SlidingWindow {
         let lefts = starts(padded[1], self.patch[1], self.step);
         let mut band = Band::new(channels, self.patch[0], padded[1]);
         for (place, top) in tops.iter().enumerate() {
-            let image = self.image_rows(*top, size, before, padded[1], flow);
+            let image = self.image_rows(*top, size, before, padded[1], flow)?;
             for lefts in lefts.chunks(TOGETHER) {
                 let patches = lefts.iter().map(|left| self.cut(&image, *left, padded[1])).collect();
                 for (left, logits) in lefts.iter().zip(flow.logits(patches)?) {
@@ -101,16 +101,16 @@ impl SlidingWindow {
         before: [usize; 2],
         padded_width: usize,
         flow: &mut impl Flow,
-    ) -> Vec<f32> {
+    ) -> Result<Vec<f32>> {
         let first = top.max(before[0]);
         let last = (top + self.patch[0]).min(before[0] + size[0]);
-        let rows = flow.rows(first - before[0]..last - before[0]);
+        let rows = flow.rows(first - before[0]..last - before[0])?;
         let mut image = vec![0.0; self.patch[0] * padded_width];
         for (row, values) in rows.chunks_exact(size[1]).enumerate() {
             let start = (first - top + row) * padded_width + before[1];
             image[start..start + size[1]].copy_from_slice(values);
         }
-        image
+        Ok(image)
     }
 
     fn cut(&self, image: &[f32], left: usize, width: usize) -> Vec<f32> {
@@ -207,8 +207,8 @@ mod tests {
     }
 
     impl Flow for Echo {
-        fn rows(&mut self, rows: Range<usize>) -> Vec<f32> {
-            rows.flat_map(|y| (0..self.size[1]).map(move |x| value(y, x))).collect()
+        fn rows(&mut self, rows: Range<usize>) -> Result<Vec<f32>> {
+            Ok(rows.flat_map(|y| (0..self.size[1]).map(move |x| value(y, x))).collect())
         }
 
         fn logits(&mut self, patches: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>> {
@@ -261,8 +261,8 @@ mod tests {
     fn where_windows_disagree_the_nearer_middle_counts_more() {
         struct Numbered(f32, Vec<f32>);
         impl Flow for Numbered {
-            fn rows(&mut self, rows: Range<usize>) -> Vec<f32> {
-                vec![0.0; 24 * rows.len()]
+            fn rows(&mut self, rows: Range<usize>) -> Result<Vec<f32>> {
+                Ok(vec![0.0; 24 * rows.len()])
             }
             fn logits(&mut self, patches: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>> {
                 let answers = patches.iter().map(|patch| {

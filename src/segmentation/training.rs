@@ -264,9 +264,9 @@ pub fn label(network: &Unet, image: &Patch, plan: &Plan, device: &Device) -> Res
         labels: Vec<u8>,
     }
     impl Flow for Look<'_> {
-        fn rows(&mut self, rows: Range<usize>) -> Vec<f32> {
+        fn rows(&mut self, rows: Range<usize>) -> Result<Vec<f32>> {
             let width = self.image.width;
-            self.image.intensities[rows.start * width..rows.end * width].to_vec()
+            Ok(self.image.intensities[rows.start * width..rows.end * width].to_vec())
         }
         fn logits(&mut self, patches: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>> {
             self.ensemble.ask(Question::Logits, &patches, self.patch_size)

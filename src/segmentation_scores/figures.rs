@@ -26,15 +26,20 @@ impl PixelCounts {
     /// When the label maps differ in size.
     pub fn of(predicted: Region<'_>, truth: Region<'_>) -> Self {
         assert_eq!(predicted.size(), truth.size(), "label maps (height, width) of different sizes cannot be compared");
+        let mut counts = Self::default();
+        counts.add(predicted.pixels().zip(truth.labels.classes().iter().copied()), truth.class);
+        counts
+    }
+
+    /// Counts more pixels: whether each is predicted, and its true label, of which `class` is the one to score.
+    pub(super) fn add(&mut self, pixels: impl Iterator<Item = (bool, u8)>, class: u8) {
         // By `2 * predicted + truth`: an index is quicker than a choice for each pixel.
         let mut counts = [0; 4];
-        for (predicted, label) in predicted.pixels().zip(truth.labels.classes()) {
-            if *label != IGNORE {
-                counts[2 * usize::from(predicted) + usize::from(*label == truth.class)] += 1;
-            }
+        for (predicted, label) in pixels.filter(|(_, label)| *label != IGNORE) {
+            counts[2 * usize::from(predicted) + usize::from(label == class)] += 1;
         }
         let [true_negative, false_negative, false_positive, true_positive] = counts;
-        Self { true_positive, false_positive, false_negative, true_negative }
+        *self = [*self, Self { true_positive, false_positive, false_negative, true_negative }].into_iter().sum();
     }
 
     /// Whether neither the prediction nor the truth has a pixel of the class.
@@ -74,10 +79,14 @@ impl ObjectCounts {
     /// When the label maps differ in size.
     pub fn of(predicted: Region<'_>, truth: Region<'_>, min_object: u64) -> Self {
         let ignored = Region { labels: truth.labels, class: IGNORE };
-        let [predicted, truth] = [predicted, truth].map(Objects::of);
+        Self::of_objects(&Objects::of(predicted), &Objects::of(truth), &Objects::of(ignored), min_object)
+    }
+
+    /// The same of objects that were found already; `ignored` are those of [`IGNORE`].
+    pub(super) fn of_objects(predicted: &Objects, truth: &Objects, ignored: &Objects, min_object: u64) -> Self {
         let areas = predicted.areas().iter().zip(predicted.areas_in(ignored));
         let is_counted: Vec<bool> = areas.map(|(area, ignored)| *area >= min_object && 2 * ignored <= *area).collect();
-        let matched = matches(&predicted, &truth).iter().filter(|[i, _]| is_counted[*i]).count();
+        let matched = matches(predicted, truth).iter().filter(|[i, _]| is_counted[*i]).count();
         Self { predicted: is_counted.iter().filter(|counted| **counted).count(), truth: truth.count(), matched }
     }
 }

@@ -3,7 +3,8 @@
 //! [`find_pairs`] finds the masks that belong together, [`score`] reads and compares them. An image in which neither
 //! side has a class has no scores of it and is counted as such, and means are over the images that have a value.
 //! Objects are those of the module `objects`, matched one to one at an intersection over union of at least 1/2. Pixels
-//! that are [`IGNORE`](crate::imaging::IGNORE) in the truth are not scored, nor are predicted objects mostly in them.
+//! that are [`IGNORE`] in the truth are not scored, nor are predicted objects mostly in them. Masks are read a band of
+//! rows at a time; what is held of them are the runs of their objects, 16 bytes for each.
 
 mod figures;
 mod names;
@@ -12,10 +13,10 @@ mod pairs;
 pub use figures::{Figures, ObjectCounts, PixelCounts, Summaries, Values};
 pub use pairs::{ClassMask, ClassPair, ImagePair, Pairs, find_pairs};
 
-use crate::dataset::{Encoding, MaskFile, read_mask};
+use crate::dataset::{Encoding, MaskFile, MaskReader};
 use crate::error::{Error, Result};
-use crate::imaging::LabelMap;
-use crate::objects::Region;
+use crate::imaging::{IGNORE, Window, bands};
+use crate::objects::{Contact, ObjectFinder};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -138,27 +139,36 @@ pub fn score(pairs: &Pairs, options: &ScoreOptions, mut on_image: impl FnMut(&st
 }
 
 fn score_image(pair: &ImagePair, options: &ScoreOptions) -> Result<Vec<ImageScores>> {
-    let mut maps = Maps::new();
+    let mut masks = Masks::new();
     for ClassMask { file, .. } in pair.classes.iter().flat_map(|class| [&class.predicted, &class.truth]) {
-        if !maps.contains_key(file) {
-            maps.insert(file, read(file, options.threshold)?);
+        if !masks.contains_key(file) {
+            masks.insert(file, open(file, options.threshold)?);
         }
     }
-    let scores = pair.classes.iter().map(|ClassPair { class, predicted, truth }| {
-        let regions = [predicted, truth].map(|mask| region(mask, &maps));
-        check_sizes(predicted, truth, regions.map(|region| region.size()))?;
-        let [predicted, truth] = regions;
-        let pixels = PixelCounts::of(predicted, truth);
-        let objects = ObjectCounts::of(predicted, truth, options.min_object);
+    for ClassPair { predicted, truth, .. } in &pair.classes {
+        check_sizes(predicted, truth, [predicted, truth].map(|mask| masks[&mask.file].size()))?;
+    }
+    let [height, width] = masks[&pair.classes[0].predicted.file].size();
+    let mut comparisons: Vec<Comparison<'_>> = pair.classes.iter().map(|pair| Comparison::new(pair, width)).collect();
+    for rows in bands(&Window { rows: 0..height, columns: 0..width }) {
+        let read = masks.iter().map(|(file, mask)| Ok((*file, mask.classes(rows.clone())?)));
+        let labels: HashMap<&MaskFile, Vec<u8>> = read.collect::<Result<_>>()?;
+        for comparison in &mut comparisons {
+            let ClassPair { predicted, truth, .. } = comparison.pair;
+            comparison.push_rows(&labels[&predicted.file], &labels[&truth.file], width);
+        }
+    }
+    let finish = |comparison: Comparison<'_>| {
+        let class = comparison.pair.class.clone();
+        let (pixels, objects) = comparison.finish(options.min_object);
         let figures = Values::of(&pixels, &objects);
-        let (image, fold) = (pair.image.clone(), pair.fold.clone());
-        Ok(ImageScores { image, fold, class: class.clone(), pixels, objects, figures })
-    });
-    scores.collect()
+        ImageScores { image: pair.image.clone(), fold: pair.fold.clone(), class, pixels, objects, figures }
+    };
+    Ok(comparisons.into_iter().map(finish).collect())
 }
 
-fn read(file: &MaskFile, threshold: Option<u8>) -> Result<LabelMap> {
-    read_mask(file, threshold).map_err(|error| match (&file.encoding, error) {
+fn open(file: &MaskFile, threshold: Option<u8>) -> Result<MaskReader> {
+    MaskReader::open(file, threshold).map_err(|error| match (&file.encoding, error) {
         (Encoding::Numbers(_) | Encoding::NumbersAndIgnore(_), Error::Image { path, reason }) => {
             Error::Image { path, reason: reason + "; --classes names all of them" }
         }
@@ -166,11 +176,40 @@ fn read(file: &MaskFile, threshold: Option<u8>) -> Result<LabelMap> {
     })
 }
 
-/// The label maps of one image, each read once though it may show several classes.
-type Maps<'a> = HashMap<&'a MaskFile, LabelMap>;
+/// The masks of one image, each opened once though it may show several classes.
+type Masks<'a> = HashMap<&'a MaskFile, MaskReader>;
 
-fn region<'a>(mask: &'a ClassMask, maps: &'a Maps<'a>) -> Region<'a> {
-    Region { labels: &maps[&mask.file], class: mask.number }
+/// What is counted of one class of an image while its masks are read. Of the objects, outlines are kept.
+struct Comparison<'a> {
+    pair: &'a ClassPair,
+    pixels: PixelCounts,
+    predicted: ObjectFinder,
+    truth: ObjectFinder,
+    ignored: ObjectFinder,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(pair: &'a ClassPair, width: usize) -> Self {
+        let [predicted, truth, ignored] = [(); 3].map(|()| ObjectFinder::new(width, Contact::SideOrCorner));
+        Self { pair, pixels: PixelCounts::default(), predicted, truth, ignored }
+    }
+
+    /// Takes the next rows of both masks.
+    fn push_rows(&mut self, predicted: &[u8], truth: &[u8], width: usize) {
+        let [class, true_class] = [&self.pair.predicted, &self.pair.truth].map(|mask| mask.number);
+        let is_predicted = predicted.iter().map(|label| *label == class);
+        self.pixels.add(is_predicted.zip(truth.iter().copied()), true_class);
+        for (predicted, truth) in predicted.chunks_exact(width).zip(truth.chunks_exact(width)) {
+            self.predicted.push_row(predicted, |label| *label == class);
+            self.truth.push_row(truth, |label| *label == true_class);
+            self.ignored.push_row(truth, |label| *label == IGNORE);
+        }
+    }
+
+    fn finish(self, min_object: u64) -> (PixelCounts, ObjectCounts) {
+        let [predicted, truth, ignored] = [self.predicted, self.truth, self.ignored].map(ObjectFinder::finish);
+        (self.pixels, ObjectCounts::of_objects(&predicted, &truth, &ignored, min_object))
+    }
 }
 
 fn check_sizes(predicted: &ClassMask, truth: &ClassMask, sizes: [[usize; 2]; 2]) -> Result<()> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::imaging::{BitDepth, Plane, write, write_labels};
+use crate::imaging::{BitDepth, LabelMap, Plane, write, write_labels};
 use std::fs;
 use tempfile::TempDir;
 

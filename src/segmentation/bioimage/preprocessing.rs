@@ -1,5 +1,7 @@
 //! The preparation of an image for a network, step by step.
 
+use crate::imaging::{BitDepth, percentiles as percentiles_of};
+
 /// A step whose numbers may depend on the image.
 ///
 /// Statistics are those of the values that the step is given: of the image after the steps before it.
@@ -52,60 +54,49 @@ pub enum Pointwise {
     },
 }
 
-/// The steps with the numbers of one image, of which every distinct value is given with its count: a histogram, or all
-/// pixels counted once. Applied in turn, they prepare each of its pixels.
-///
-/// # Panics
-/// When the image has no pixels.
-pub fn fit(steps: &[Preprocessing], mut values: Vec<(f32, u64)>) -> Vec<Pointwise> {
-    steps
-        .iter()
-        .map(|step| {
-            let step = step.fit(&mut values);
-            values.iter_mut().for_each(|(value, _)| *value = step.apply(*value));
-            step
-        })
-        .collect()
+/// Tells every value of an image with its count: those of a histogram, or all pixels counted once.
+pub type Look<'a> = dyn FnMut(f32, u64) + 'a;
+
+/// The steps with the numbers of one image, at which `pass` looks; it is called several times. Applied in turn, they
+/// prepare each of its pixels. An image without pixels changes nothing.
+pub fn fit<E>(steps: &[Preprocessing], pass: impl Fn(&mut Look<'_>) -> Result<(), E>) -> Result<Vec<Pointwise>, E> {
+    let mut fitted: Vec<Pointwise> = Vec::new();
+    for step in steps {
+        let so_far = |look: &mut Look<'_>| {
+            pass(&mut |value, count| look(fitted.iter().fold(value, |value, step| step.apply(value)), count))
+        };
+        let step = step.fit(so_far)?;
+        fitted.push(step);
+    }
+    Ok(fitted)
 }
 
 impl Preprocessing {
-    /// The step with the numbers of counted values, which are put in order where that is needed.
-    fn fit(self, values: &mut [(f32, u64)]) -> Pointwise {
-        let count: u64 = values.iter().map(|(_, count)| count).sum();
-        assert!(count > 0, "an image has pixels");
-        match self {
+    /// The step with the numbers of counted values.
+    fn fit<E>(self, pass: impl Fn(&mut Look<'_>) -> Result<(), E>) -> Result<Pointwise, E> {
+        Ok(match self {
             Self::Fixed(step) => step,
             Self::ZeroMeanUnitVariance { epsilon } => {
+                let mut total = 0;
+                pass(&mut |_, count| total += count)?;
                 let mean_of = |term: &dyn Fn(f64) -> f64| {
-                    values.iter().map(|(value, count)| term((*value).into()) * *count as f64).sum::<f64>()
-                        / count as f64
+                    let mut sum = 0.0;
+                    pass(&mut |value, count| sum += term(value.into()) * count as f64)?;
+                    Ok(sum / total.max(1) as f64)
                 };
-                let mean = mean_of(&|value| value);
-                let variance = mean_of(&|value| (value - mean).powi(2));
+                let mean = mean_of(&|value| value)?;
+                let variance = mean_of(&|value| (value - mean).powi(2))?;
                 Pointwise::standardise(mean, variance.sqrt() + epsilon)
             }
             Self::ScaleRange { percentiles, epsilon } => {
-                values.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-                let [low, high] = percentiles.map(|percent| percentile(values, count, percent));
-                Pointwise::standardise(low, high - low + epsilon)
+                let looked = |look: &mut dyn FnMut(f64, u64)| pass(&mut |value, count| look(value.into(), count));
+                match percentiles_of(BitDepth::Float32, percentiles, looked)? {
+                    Some([low, high]) => Pointwise::standardise(low, high - low + epsilon),
+                    None => Pointwise::standardise(0.0, 1.0),
+                }
             }
-        }
+        })
     }
-}
-
-/// The percentile of `count` values in order, with linear interpolation between neighbours, as NumPy has it by default.
-fn percentile(values: &[(f32, u64)], count: u64, percent: f64) -> f64 {
-    let place = percent / 100.0 * (count - 1) as f64;
-    let ranked = |rank: f64| {
-        let mut passed = 0;
-        let found = values.iter().find(|(_, count)| {
-            passed += count;
-            passed as f64 > rank
-        });
-        f64::from(found.expect("a rank is below the count").0)
-    };
-    let (below, above) = (ranked(place.floor()), ranked(place.ceil()));
-    below + (above - below) * place.fract()
 }
 
 impl Pointwise {

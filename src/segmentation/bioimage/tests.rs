@@ -1,3 +1,5 @@
+use std::convert::Infallible;
+
 use super::*;
 
 /// A description with these steps, axes and weights.
@@ -25,8 +27,17 @@ fn with_axes(axes: &str) -> Reason<Description> {
     parsed("0.5.4", &format!("axes: [{axes}]"), "[]", "{onnx: {source: weights.onnx}}")
 }
 
+fn fit_to(steps: &[Preprocessing], values: &[(f32, u64)]) -> Vec<Pointwise> {
+    let pass = |look: &mut Look<'_>| {
+        values.iter().for_each(|(value, count)| look(*value, *count));
+        Ok::<_, Infallible>(())
+    };
+    fit(steps, pass).unwrap()
+}
+
 fn prepared(steps: &str, pixels: &[f32]) -> Vec<f32> {
-    let steps = fit(&with_steps(steps).unwrap().preprocessing, pixels.iter().map(|pixel| (*pixel, 1)).collect());
+    let values: Vec<(f32, u64)> = pixels.iter().map(|pixel| (*pixel, 1)).collect();
+    let steps = fit_to(&with_steps(steps).unwrap().preprocessing, &values);
     pixels.iter().map(|pixel| steps.iter().fold(*pixel, |value, step| step.apply(value))).collect()
 }
 
@@ -74,16 +85,17 @@ fn a_histogram_and_its_pixels_give_the_same_numbers() {
         {name: zero_mean_unit_variance, kwargs: {mode: per_sample, axes: yx}}]",
     )
     .unwrap();
-    let pixels = fit(&description.preprocessing, [9.0, 2.0, 2.0, 4.0, 2.0].map(|value| (value, 1)).to_vec());
-    let counted = fit(&description.preprocessing, vec![(4.0, 1), (7.0, 0), (9.0, 1), (2.0, 3)]);
+    let pixels = fit_to(&description.preprocessing, &[9.0, 2.0, 2.0, 4.0, 2.0].map(|value| (value, 1)));
+    let counted = fit_to(&description.preprocessing, &[(4.0, 1), (7.0, 0), (9.0, 1), (2.0, 3)]);
     let shown = |steps: &[Pointwise]| steps.iter().fold(5.0, |value, step| step.apply(value));
     assert!((shown(&pixels) - shown(&counted)).abs() < 1e-6);
 }
 
 #[test]
-fn a_blank_image_stays_finite() {
+fn a_blank_image_stays_finite_and_one_without_numbers_as_it_is() {
     for step in ["zero_mean_unit_variance", "scale_range"] {
         assert_close(&prepared(&format!("[{{id: {step}}}]"), &[7.0; 3]), &[0.0; 3]);
+        assert_close(&prepared(&format!("[{{id: {step}}}]"), &[]), &[]);
     }
 }
 

@@ -1,6 +1,8 @@
-use super::*;
-use crate::segmentation::bioimage::fit;
+use std::convert::Infallible;
 use std::path::PathBuf;
+
+use super::*;
+use crate::segmentation::bioimage::{Look, fit};
 
 // The expected numbers are those of ONNX Runtime, printed by tools/make_onnx_fixtures.py, and those of the BioImage.IO
 // reference program (bioimageio.core 0.11) for the described models.
@@ -32,7 +34,11 @@ fn softmax(logits: &[f32], classes: usize) -> Vec<f32> {
 }
 
 fn prepared(model: &OnnxModel) -> Vec<f32> {
-    let steps = fit(model.preprocessing(), GREY.map(|value| (value, 1)).to_vec());
+    let pass = |look: &mut Look<'_>| {
+        GREY.iter().for_each(|value| look(*value, 1));
+        Ok::<_, Infallible>(())
+    };
+    let steps = fit(model.preprocessing(), pass).unwrap();
     GREY.iter().map(|value| steps.iter().fold(*value, |value, step| step.apply(value))).collect()
 }
 

@@ -90,14 +90,13 @@ fn masks_keep_their_stored_numbers_whatever_their_kind() {
     let dir = folder();
     let path = dir.path().join("a.tif");
     image_encoder(&path).write_image::<colortype::Gray32Float>(3, 1, &[0.0, 2.0, 300.0]).unwrap();
-    let labels = Raster::read_labels(&path, None).unwrap().raster;
-    assert_eq!(labels.samples(), &Samples::Sixteen(vec![0, 2, 300]));
+    let labels = || RasterFile::open(&path, None).unwrap().labels(0..1);
+    assert_eq!(labels().unwrap(), [0, 2, 300]);
     image_encoder(&path).write_image::<colortype::GrayI32>(3, 1, &[0, 2, 255]).unwrap();
-    let labels = Raster::read_labels(&path, None).unwrap().raster;
-    assert_eq!(labels.samples(), &Samples::Eight(vec![0, 2, 255]));
+    assert_eq!(labels().unwrap(), [0, 2, 255]);
     for wrong in [[0.5, 1.0], [-1.0, 1.0], [0.0, 65_536.0]] {
         image_encoder(&path).write_image::<colortype::Gray32Float>(2, 1, &wrong).unwrap();
-        let message = Raster::read_labels(&path, None).unwrap_err().to_string();
+        let message = labels().unwrap_err().to_string();
         assert!(message.contains("are no labels"), "{message}");
     }
 }
