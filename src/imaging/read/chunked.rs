@@ -4,6 +4,10 @@ use super::{Decoded, GreyImage, Input, Reason, Refusal, check_size, nifti, numpy
 use crate::imaging::tiff_file::{self, Chunk, Geometry, Page, PixelSize, TiffFile};
 use crate::imaging::{BitDepth, Container, Samples};
 
+/// Pixels up to which an image may be read whole that is nothing but strips or tiles left out as zeros: a file of some
+/// hundred bytes must not take a gigabyte.
+const MOST_WITHOUT_BYTES: usize = 1 << 24;
+
 /// A file that is open, and the page or slice that is the image.
 pub(in crate::imaging) struct Chunked {
     input: Input,
@@ -67,6 +71,12 @@ impl Chunked {
         let (geometry, depth) = (self.geometry(), self.depth());
         let (height, width) = (geometry.height, geometry.width);
         check_size(width as u64, height as u64, most_pixels)?;
+        if height * width > MOST_WITHOUT_BYTES && self.page.has_no_bytes() {
+            return Err(Refusal::Sentence(format!(
+                "all of its {width} x {height} pixels (width x height) are left out of the file, so it shows nothing; export \
+                 the image again"
+            )));
+        }
         // The first chunk of a damaged file shows it before the memory of an image is taken.
         let mut grey: Option<GreyImage> = None;
         for number in 0..geometry.count() {

@@ -1,6 +1,6 @@
 mod tiffs;
 
-use super::super::{Raster, RasterFile, Samples, write, write_as};
+use super::super::{ImageSource, Raster, RasterFile, Samples, Window, write, write_as};
 use super::*;
 use image::{DynamicImage, ImageBuffer, Luma, LumaA, Rgb, Rgba};
 use std::fs;

@@ -46,6 +46,11 @@ impl Page {
         Ok(())
     }
 
+    /// Whether the file holds nothing of any chunk: all are left out, as programs do with zeros.
+    pub(in crate::imaging) fn has_no_bytes(&self) -> bool {
+        self.chunks.iter().all(|(_, bytes)| *bytes == 0)
+    }
+
     /// Decodes chunk number `chunk`.
     pub(in crate::imaging) fn decode(&self, input: &mut Input, chunk: usize) -> Reason<Chunk> {
         let planes = match (self.is_planar, self.channels) {

@@ -155,3 +155,31 @@ fn planes_in_tiles_are_read_also_where_the_tiles_reach_beyond_the_image() {
         assert!(plane.pixels().iter().zip(expected.pixels()).all(|(a, b)| (a - b).abs() < 1e-6), "{height}");
     }
 }
+
+/// A TIFF of 8 bits with one strip, of which nothing is stored.
+fn left_out(width: u32, height: u32) -> Vec<u8> {
+    let tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 0), (277, 1), (278, height), (279, 0)];
+    let mut bytes = b"II*\0\x08\0\0\0".to_vec();
+    bytes.extend((tags.len() as u16).to_le_bytes());
+    for (tag, value) in tags {
+        bytes.extend((tag as u16).to_le_bytes());
+        bytes.extend(4u16.to_le_bytes());
+        [1, value].iter().for_each(|number: &u32| bytes.extend(number.to_le_bytes()));
+    }
+    bytes.extend([0; 4]);
+    bytes
+}
+
+#[test]
+fn an_image_of_nothing_but_left_out_zeros_is_read_up_to_a_size_that_does_no_harm() {
+    let dir = folder();
+    let path = dir.path().join("a.tif");
+    fs::write(&path, left_out(30, 20)).unwrap();
+    assert_eq!(Raster::read(&path).unwrap().raster, Raster::new(20, 30, vec![0u8; 600]));
+    fs::write(&path, left_out(4097, 4096)).unwrap();
+    let message = Raster::read(&path).unwrap_err().to_string();
+    assert!(message.contains("a.tif") && message.contains("all of its 4097 x 4096 pixels"), "{message}");
+    let source = ImageSource::open(&path, None).unwrap();
+    let part = Window { rows: 4095..4096, columns: 0..2 };
+    assert_eq!(source.samples(&part).unwrap(), Samples::Eight(vec![0; 2]), "a part takes little memory");
+}
