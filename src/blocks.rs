@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -167,6 +168,17 @@ impl BlockFolder {
         path.with_file_name(name)
     }
 
+    /// What all blocks have in common and takes long to find: read if it was found before, else found and kept.
+    pub fn shared<T: Serialize + DeserializeOwned>(&self, name: &str, find: impl FnOnce() -> Result<T>) -> Result<T> {
+        let file = self.root.join(name).with_extension("json");
+        if file.is_file() {
+            return read_json(&file);
+        }
+        let found = find()?;
+        write_json(&file, &found)?;
+        Ok(found)
+    }
+
     /// The file of a block; it is there when the block is finished.
     pub fn block(&self, index: usize) -> PathBuf {
         self.root.join(format!("{index:06}.tif"))
@@ -250,6 +262,9 @@ mod tests {
         assert!(!blocks.has(3));
         fs::write(blocks.block(3), "a block").unwrap();
         assert!(open(1).unwrap().has(3));
+        assert_eq!(blocks.shared("range", || Ok(0.1)).unwrap(), 0.1);
+        let shared = open(1).unwrap().shared("range", || -> Result<f64> { panic!("it is known") });
+        assert_eq!(shared.unwrap(), 0.1);
         let error = open(2).unwrap_err().to_string();
         assert!(error.contains("large.tif.blocks") && error.contains("another seed (1 instead of 2)"), "{error}");
         blocks.remove().unwrap();

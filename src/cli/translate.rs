@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, ensure};
 use indicatif::ProgressBar;
 use serde_json::json;
-use synlabel::blocks::Shard;
+use synlabel::blocks::{BlockFolder, Shard};
 use synlabel::config::TrainConfig;
 use synlabel::dataset::{self, Case, Skipped};
 use synlabel::domain::Domain;
 use synlabel::file_translation::{LargeImage, Part, Standing, Translation};
 use synlabel::files::create_dir;
-use synlabel::imaging::{self, BitDepth, Format, ImageSource, ReadOptions, Window};
+use synlabel::imaging::{self, BitDepth, Format, ImageSource, Intensity, IntensityMap, ReadOptions, Window};
 use synlabel::random::Stream;
 use synlabel::run::{Progress, RunFolder, Which};
 use synlabel::syndiff::ImageTranslator;
@@ -258,9 +258,14 @@ impl Batch<'_> {
         let mean = self.args.output.join(output_name(&case.path));
         let bar = progress_bar(Some(groups.blocks().count() as u64));
         let name = file_name(&case.path);
-        // Percentiles need a look at the whole image.
+        // Percentiles need a look at the whole image; starts after a stop, and other shares, find them with the blocks.
         bar.set_message(format!("{name}: its range of grey"));
-        let intensity = source.fit(self.reading.intensity, &mut |_| bar.tick())?;
+        let settings = self.settings(source, pixel_size_um)?;
+        let range = BlockFolder::open(&mean, &settings)?.shared("intensity", || {
+            let IntensityMap { low, high } = source.fit(self.reading.intensity, &mut |_| bar.tick())?;
+            Ok(Intensity::Range { low, high })
+        })?;
+        let intensity = source.fit(range, &mut |_| ())?;
         bar.set_message(name);
         let image = LargeImage {
             source,
@@ -269,7 +274,7 @@ impl Batch<'_> {
             format: Format::full(source.depth(), known_um),
             deviation: (self.args.samples > 1).then(|| deviation_path(&mean)),
             mean,
-            settings: self.settings(source, pixel_size_um)?,
+            settings,
         };
         let part = Part { shard: self.args.shard, groups_before };
         let standing = self.job().large_image(&image, part, &self.noise(case), &self.stop, &mut || bar.inc(1))?;
