@@ -12,7 +12,7 @@ pub fn stop_on_ctrl_c() -> Arc<AtomicBool> {
         if asked.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this iteration and saving; press Ctrl-C again to end at once");
+        eprintln!("\nstopping as soon as what is begun is saved; press Ctrl-C again to end at once");
     });
     stop
 }
