@@ -1,16 +1,17 @@
 use super::*;
 use crate::imaging::{self, BitDepth, Intensity};
 
-/// Blocks at a third of the resolution, each a group, or at a ninth, four by four in a group; so that they are quick.
+/// Blocks at nearly a quarter of the resolution, each a group, or at a ninth, four by four in a group; so that they are
+/// quick.
 #[test]
 fn blocks_made_after_a_stop_and_in_shares_join_to_what_one_go_gives() {
-    for (size, working_um, first) in [([600, 540], 0.3, 1), ([2200, 530], 0.9, 9)] {
-        made_in_parts_as_in_one_go(size, working_um, first);
+    for (size, working_um, first, draws) in [([530, 520], 0.38, 1, 1), ([2060, 520], 0.9, 9, 2)] {
+        made_in_parts_as_in_one_go(size, working_um, first, draws);
     }
 }
 
 /// `first` blocks are passed over or made before the stop.
-fn made_in_parts_as_in_one_go(size: [usize; 2], working_um: f64, first: usize) {
+fn made_in_parts_as_in_one_go(size: [usize; 2], working_um: f64, first: usize, draws: u64) {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let image = Plane::from_fn(size[0], size[1], |y, x| ((3 * y + 7 * x) % 101) as f32 / 100.0);
@@ -19,7 +20,7 @@ fn made_in_parts_as_in_one_go(size: [usize; 2], working_um: f64, first: usize) {
     let intensity = source.fit(Intensity::Automatic, &mut |_| ()).unwrap();
     let format = Format::full(source.depth(), source.pixel_size_um());
     let translator = ImageTranslator::tiny(64);
-    let job = Translation { translator: &translator, to: Domain::Target, working_um: Some(working_um), draws: 2 };
+    let job = Translation { translator: &translator, to: Domain::Target, working_um: Some(working_um), draws };
     let noise = Stream::new(5);
     let large = |name: &str| LargeImage {
         source: &source,

@@ -1,6 +1,7 @@
 //! The binary driven from outside, on phantoms.
 
 mod datasets;
+mod large;
 mod pseudo;
 mod reading;
 mod report;
