@@ -158,22 +158,22 @@ struct TranslatorArgs {
     #[arg(long, requires = "translator")]
     exchanged: bool,
     /// Settings to train one with: paper (graphics card), small (a night on a CPU), demo (minutes)
-    #[arg(long, value_enum, default_value = "small")]
+    #[arg(long, value_enum, default_value = "small", conflicts_with = "translator")]
     preset: PresetArg,
     /// TOML file of settings over the preset, in the form of a run's config.toml
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "translator")]
     config: Option<PathBuf>,
     /// Passes over the data [default: the preset's]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "translator")]
     epochs: Option<u64>,
     /// Micrometres per pixel to work at [default: the coarser of the two looks]
-    #[arg(long, value_name = "UM")]
+    #[arg(long, value_name = "UM", conflicts_with = "translator")]
     pixel_size_um: Option<f64>,
     /// Draw crops of the emptier set where there is structure, so that both are as dense (see `synlabel check`)
-    #[arg(long)]
+    #[arg(long, conflicts_with = "translator")]
     balance_crops: bool,
     /// Whether what is light in one look is light in the other; free leaves it to chance [default: the preset's]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with = "translator")]
     contrast: Option<ContrastArg>,
     /// Draws of each translation: their masks are averaged, and where they disagree confidence is low
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..), value_name = "K")]

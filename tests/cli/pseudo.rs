@@ -162,6 +162,11 @@ fn what_cannot_work_is_refused_before_anything_is_trained() {
     succeeds(run(&lab, &[&train[..], &sizes].concat()));
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/nnunet/nnUNetTrainer__nnUNetPlans__2d");
     let adapt = ["adapt", "-m", "run", "--segmenter", model.to_str().unwrap(), "--target", "target", "-o", "out"];
+    for training in [&["--contrast", "kept"][..], &["--balance-crops"], &["--epochs", "3"]] {
+        let error = fails(run(&lab, &[&adapt[..], training].concat()));
+        let named = error.contains(training[0]) && error.contains("'--translator <RUN>'");
+        assert!(named && error.contains("cannot be used with"), "{error}");
+    }
     let error = fails(run(&lab, &[&adapt[..], &["--truth", "nuclei"]].concat()));
     assert!(error.contains("and the truth has masks of nuclei"), "{error}");
     let error = fails(run(&lab, &adapt));
