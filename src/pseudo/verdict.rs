@@ -245,7 +245,7 @@ fn look_first(chosen: &ApproachResult) -> Vec<LookFirst> {
                 image.expected_dice.iter().zip(&chosen.classes).filter_map(|(dice, class)| Some(((*dice)?, class)));
             let lowest = lowest.min_by(|a, b| a.0.total_cmp(&b.0));
             let class = lowest.map_or(String::new(), |(dice, class)| format!(", least about {class} ({dice:.2})"));
-            format!("the networks agree little{class}; quality {quality:.2}")
+            format!("the networks agree less than about others{class}; quality {quality:.2}")
         }
     };
     images.iter().take(count).map(|image| LookFirst { image: image.image.clone(), reason: reason(image) }).collect()
