@@ -246,12 +246,13 @@ fn advice(comparison: &Comparison) -> Vec<Advice> {
             "give --balance-crops, which draws crops so that both sets are as dense".to_string(),
         );
     }
-    if comparison.grey_inverted + UNLIKE_GREY < comparison.grey {
-        add(
-            "the grey values are closer after inversion".to_string(),
-            "look at the panels whether the translator turns the contrast over".to_string(),
-        );
-    }
+    let is_closer_inverted = comparison.grey_inverted + UNLIKE_GREY < comparison.grey;
+    let hint = if is_closer_inverted { " (the grey values are closer after inversion)" } else { "" };
+    add(
+        format!("whether structures that are dark in one set are dark in the other is to be seen, not computed{hint}"),
+        "look at the contact sheets, and train with --contrast kept where they are, --contrast inverted where they are not"
+            .to_string(),
+    );
     advice
 }
 

@@ -154,6 +154,7 @@ fn the_known_faults_of_the_real_sets_are_found() {
     assert!(comparison.sets.labelled.empty_crops > comparison.sets.target.empty_crops + 0.1);
     let advice: String = comparison.advice.iter().map(|advice| advice.then.as_str()).collect();
     assert!(advice.contains("--labelled-pixel-size-um 0.") && advice.contains("--balance-crops"), "{advice}");
+    assert!(advice.contains("--contrast inverted"), "{advice}");
 }
 
 #[test]
