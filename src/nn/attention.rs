@@ -1,6 +1,7 @@
 //! Self-attention over all positions of a feature map (method §3.2).
 
 use std::f64::consts::FRAC_1_SQRT_2;
+use synlabel_kernels::add_scaled;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -8,7 +9,6 @@ use burn::tensor::activation::softmax;
 
 use super::layers::{Init, Linear, Spread};
 use super::norms::GroupNorm;
-use synlabel_kernels::add_scaled;
 
 /// Single-head attention with a residual connection: (x + project(softmax(qᵀk/√C)·v))/√2.
 #[derive(Module, Debug)]

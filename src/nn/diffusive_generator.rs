@@ -6,6 +6,7 @@
 mod names;
 
 use std::f64::consts::FRAC_1_SQRT_2;
+use synlabel_kernels::{Activation, add_scaled};
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig};
@@ -19,7 +20,6 @@ use super::layers::{Conv, Init, Linear, Spread, sinusoidal_embedding};
 use super::norms::{AdaptiveGroupNorm, GroupNorm};
 use super::resample::{Resampling, blur_for_strided_conv};
 use crate::error::{Error, Result};
-use synlabel_kernels::{Activation, add_scaled};
 
 /// How the time enters the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

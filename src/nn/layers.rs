@@ -2,12 +2,12 @@
 //!
 //! Weights are drawn on the host from a [`Stream`], so that a seed gives the same network on every device.
 
-use burn::module::{Module, Param, ParamId};
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+use synlabel_kernels::{Border, convolve, convolve_transposed};
 
 use crate::random::Stream;
-use synlabel_kernels::{Border, convolve, convolve_transposed};
 
 /// The number format in which convolutions and linear maps multiply. Everything else (norms, losses, weights,
 /// optimiser) stays in f32.
@@ -46,6 +46,15 @@ pub enum Spread {
     FanOut(f64),
     /// Normal with mean 0 and this standard deviation.
     Normal(f64),
+}
+
+/// Brings all parameters of a network to another number format: `network.map(&mut Cast(DType::F64))`.
+pub struct Cast(pub DType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.cast(self.0))
+    }
 }
 
 /// Where the weights of new layers come from and where they go.

@@ -2,9 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use synlabel_kernels::{Activation, normalise};
 
 use super::layers::{Init, Linear, Spread};
-use synlabel_kernels::{Activation, normalise};
 
 impl Init {
     /// A group norm with weight 1 and bias 0.

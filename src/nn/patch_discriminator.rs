@@ -3,12 +3,12 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use synlabel_kernels::{Activation, activate};
 
 use super::layers::{Conv, Init, Spread};
 use super::norms::instance_norm;
 use super::published::{Parameter, Published, parameters};
 use super::tangent::SLOPE;
-use synlabel_kernels::{Activation, activate};
 
 /// The shape of a [`PatchDiscriminator`]. The defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

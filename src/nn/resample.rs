@@ -4,7 +4,6 @@
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-
 use synlabel_kernels::{Resize, resize};
 
 /// The family of filters that a network resamples with.

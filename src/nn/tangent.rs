@@ -6,9 +6,9 @@
 //! runs either way.
 
 use burn::tensor::Tensor;
+use synlabel_kernels::{Activation, activate, add_scaled};
 
 use super::layers::{Conv, Linear};
-use synlabel_kernels::{Activation, activate, add_scaled};
 
 /// The slope of every leaky ReLU in the discriminators.
 pub const SLOPE: f64 = 0.2;

@@ -5,11 +5,11 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use synlabel_kernels::Activation;
 
 use super::layers::{Conv, Init, Spread, TransposedConv};
 use super::norms::instance_norm;
 use super::published::{Parameter, Published, parameters};
-use synlabel_kernels::Activation;
 
 /// The shape of a [`Translator`]. The defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

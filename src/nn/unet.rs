@@ -9,11 +9,11 @@ use burn::tensor::Tensor;
 use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
 use serde::{Deserialize, Serialize};
+use synlabel_kernels::{Activation, activate};
 
 use super::layers::{Conv, Init, Spread, TransposedConv};
 use super::norms::InstanceNorm;
 use super::published::{Parameter, Published, parameters};
-use synlabel_kernels::{Activation, activate};
 
 /// What the stages of the encoder are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use synlabel_kernels::blend;
 
 use crate::diffusion::ScheduleConfig;
 use crate::domain::{Domain, Pair};
@@ -12,7 +13,6 @@ use crate::nn::{
     DiffusiveGenerator, DiffusiveGeneratorConfig, DiscriminatorSize, Init, PatchDiscriminator,
     PatchDiscriminatorConfig, TimeDiscriminator, TimeDiscriminatorConfig, Translator, TranslatorConfig,
 };
-use synlabel_kernels::blend;
 
 /// The sizes of the networks. The defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,13 +8,13 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use synlabel_kernels::adam;
 
 use super::networks::{Discriminators, Generators};
 use crate::diffusion::Schedule;
 use crate::domain::{Domain, Pair};
 use crate::losses;
 use crate::nn::{Embedding, constant};
-use synlabel_kernels::adam;
 
 /// What becomes of light and dark in a translation. Without pairs nothing tells whether the dark rings of one look are the
 /// dark or the bright rings of the other: a translator that turns light and dark over, and turns them back on its way

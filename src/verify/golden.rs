@@ -1,6 +1,5 @@
 //! A file of golden numbers in memory, and the comparison with it.
 
-use burn::module::{ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::de::DeserializeOwned;
 
@@ -76,15 +75,6 @@ impl Worst {
         let same_shape = ours.shape == theirs.shape;
         let error = if same_shape { relative_error(&ours.values, &theirs.values, floor) } else { f64::INFINITY };
         self.take(name, error);
-    }
-}
-
-/// Casts all parameters of a network.
-pub struct Cast(pub DType);
-
-impl ModuleMapper for Cast {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| tensor.cast(self.0))
     }
 }
 

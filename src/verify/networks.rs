@@ -10,12 +10,12 @@ use burn::tensor::{DType, Device, Tensor};
 use serde::Deserialize;
 
 use super::Check;
-use super::golden::{Cast, Golden, Outcome, Worst, norm, to_host};
+use super::golden::{Golden, Outcome, Worst, norm, to_host};
 use crate::imaging::Plane;
 use crate::losses;
 use crate::nn::published::{self, HostTensors, Published};
 use crate::nn::resample::{Resampling, blur_for_strided_conv};
-use crate::nn::{DiscriminatorSize, Init, Precision};
+use crate::nn::{Cast, DiscriminatorSize, Init, Precision};
 use crate::random::Stream;
 use crate::syndiff::published_options::{
     PublishedGeneratorOptions, PublishedPatchDiscriminatorOptions, PublishedTimeDiscriminatorOptions,

@@ -5,12 +5,12 @@ use burn::tensor::{DType, Device};
 use serde::Deserialize;
 
 use super::Check;
-use super::golden::{Cast, Golden, Outcome, Worst, relative_error};
+use super::golden::{Golden, Outcome, Worst, relative_error};
 use super::networks::any_init;
 use crate::diffusion::ScheduleConfig;
 use crate::domain::{Domain, Pair};
-use crate::nn::Embedding;
 use crate::nn::published::{self, HostTensor, HostTensors};
+use crate::nn::{Cast, Embedding};
 use crate::syndiff::published_options::{
     PublishedGeneratorOptions, PublishedPatchDiscriminatorOptions, PublishedTimeDiscriminatorOptions,
     PublishedTranslatorOptions,

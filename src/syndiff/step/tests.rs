@@ -1,4 +1,3 @@
-use burn::module::{ModuleMapper, Param};
 use burn::optim::SgdConfig;
 use burn::tensor::{DType, Device, TensorData};
 
@@ -8,7 +7,8 @@ use crate::imaging::Plane;
 use crate::metrics::correlation;
 use crate::nn::published::{self, HostTensors};
 use crate::nn::{
-    DiffusiveGeneratorConfig, Init, PatchDiscriminatorConfig, Precision, TimeDiscriminatorConfig, TranslatorConfig,
+    Cast, DiffusiveGeneratorConfig, Init, PatchDiscriminatorConfig, Precision, TimeDiscriminatorConfig,
+    TranslatorConfig,
 };
 use crate::random::Stream;
 use crate::syndiff::SynDiffConfig;
@@ -16,14 +16,6 @@ use crate::tensors::{to_planes, to_tensor};
 
 const CROP: usize = 32;
 const LATENT: usize = 12;
-
-struct Cast(DType);
-
-impl ModuleMapper for Cast {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| tensor.cast(self.0))
-    }
-}
 
 fn narrow() -> SynDiffConfig {
     SynDiffConfig {
