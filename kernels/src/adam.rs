@@ -2,11 +2,11 @@
 
 use burn::optim::{Adam, AdamConfig, AdamState, AdaptiveMomentumState, LearningRate, ModuleOptimizer, Optimizer};
 use burn::tensor::{Device, Tensor};
-use rayon::prelude::*;
 
 use super::bridge::{Values, is_ours, plain_values};
 use super::elementwise::CHUNK;
 use super::simd::{Shared, best, has_vectors, vectorised, written};
+use super::team::each;
 
 /// Decay rates of the two moments, and what keeps the division finite.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,7 @@ impl Rates {
         let [of_first, of_second] = &mut outputs;
         let moments = moments.map(|moments| moments.each_ref().map(Values::slice));
         let fill = |to_weights: Shared, to_first: Shared, to_second: Shared| {
-            (0..length.div_ceil(CHUNK)).into_par_iter().for_each(|chunk| {
+            each(length.div_ceil(CHUNK), |chunk| {
                 let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(length);
                 // SAFETY: each chunk has a place of its own in each of the three.
                 let [new_weights, new_first, new_second] = [to_weights, to_first, to_second]

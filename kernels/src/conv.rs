@@ -3,7 +3,6 @@
 //! Every value is summed in one fixed order, whatever the number of threads.
 
 use pulp::Arch;
-use rayon::prelude::*;
 
 use super::geometry::{Border, Geometry};
 use super::phases::Phases;
@@ -11,6 +10,7 @@ use super::products::Correlation;
 use super::sharing::{Split, SpotsOfTasks, Task};
 use super::simd::{Shared, lanes, with_scratch, written};
 use super::spots::Spots;
+use super::team::{each_chunk, each_of};
 use super::window::Window;
 
 /// The biases of the channels of a task, from `[channels]` or `[batch, channels]`.
@@ -35,7 +35,7 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: &[f32], 
     });
     let depth = inputs * geometry.taps();
     let fill = |target: Shared| {
-        tasks.par_iter().for_each(|task| {
+        each_of(&tasks, |_, task| {
             with_scratch(task.images * image, |source| {
                 for (i, laid_out) in source.chunks_exact_mut(image).enumerate() {
                     let input = &input[(task.image + i) * inputs * geometry.area()..][..inputs * geometry.area()];
@@ -101,7 +101,7 @@ pub fn input_gradient(
         spots.repeated(images, image, rows * phase_columns)
     });
     let fill = |target: Shared| {
-        tasks.par_iter().for_each(|task| {
+        each_of(&tasks, |_, task| {
             // A channel of the results of a phase: all images of the task, one after another.
             let plane = task.images * task.rows * phase_columns;
             let of_phase = task.channels * plane;
@@ -140,7 +140,7 @@ fn turned_round(geometry: &Geometry, weights: &[f32]) -> Vec<f32> {
     let Geometry { inputs, outputs, .. } = *geometry;
     let taps = geometry.taps();
     let mut turned = vec![0.0; weights.len()];
-    turned.par_chunks_exact_mut(outputs * taps).enumerate().for_each(|(input, turned)| {
+    each_chunk(&mut turned, outputs * taps, |input, turned| {
         for (output, turned) in turned.chunks_exact_mut(taps).enumerate() {
             let kernel = &weights[(output * inputs + input) * taps..][..taps];
             for (turned, weight) in turned.iter_mut().zip(kernel.iter().rev()) {
@@ -156,8 +156,9 @@ fn fold(geometry: &Geometry, padded: &[f32]) -> Vec<f32> {
     let Geometry { batch, inputs, size: [height, width], padding: [vertical, horizontal], border, .. } = *geometry;
     let (padded_height, padded_width) = (height + 2 * vertical, width + 2 * horizontal);
     let mut folded = vec![0.0; batch * inputs * height * width];
-    let planes = folded.par_chunks_exact_mut(height * width);
-    planes.zip(padded.par_chunks_exact(padded_height * padded_width)).for_each(|(folded, padded)| {
+    let padded_area = padded_height * padded_width;
+    each_chunk(&mut folded, height * width, |plane, folded| {
+        let padded = &padded[plane * padded_area..][..padded_area];
         for (row, line) in padded.chunks_exact(padded_width).enumerate() {
             let y = border.place(row, vertical, height).expect("a mirrored border has an origin");
             let folded = &mut folded[y * width..][..width];

@@ -1,12 +1,12 @@
 //! Operations that give each value by itself: they are as fast as memory is, once vectors and all threads do them.
 
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
 use super::bridge::{Differentiable, Values, apply, is_ours, plain_values};
 use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu};
 use super::normalisation::activate_plainly;
 use super::simd::{Shared, best, has_vectors, vectorised, written};
+use super::team::each;
 
 /// Values that one thread takes at a time.
 pub const CHUNK: usize = 1 << 14;
@@ -52,7 +52,9 @@ fn combine(a: &Values, b: &Values, of: impl Fn(f32, f32) -> f32 + Copy + Send + 
     let (shape, a, b) = (a.shape(), a.slice(), b.slice());
     assert_eq!(a.len(), b.len(), "both tensors have the same shape");
     let fill = |target: Shared| {
-        a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).enumerate().for_each(|(i, (a, b))| {
+        each(a.len().div_ceil(CHUNK), |i| {
+            let range = i * CHUNK..((i + 1) * CHUNK).min(a.len());
+            let (a, b) = (&a[range.clone()], &b[range]);
             // SAFETY: each chunk has a place of its own.
             let out = unsafe { std::slice::from_raw_parts_mut(target.at(i * CHUNK), a.len()) };
             vectorised(

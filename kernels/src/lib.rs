@@ -21,6 +21,7 @@ mod sharing;
 mod simd;
 mod spots;
 mod stencil;
+mod team;
 #[cfg(test)]
 mod tests;
 mod weights;

@@ -3,10 +3,10 @@
 //! A group's values are read from memory once: what follows finds them in the cache.
 
 use pulp::Arch;
-use rayon::prelude::*;
 
 use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu};
 use super::simd::{Shared, vectorised, written};
+use super::team::each_chunk;
 
 /// The sizes of a norm.
 #[derive(Debug, Clone, Copy)]
@@ -74,16 +74,16 @@ fn forward_by(
     let length = groups.length();
     let mut moments = vec![(0.0, 0.0); groups.batch * groups.groups];
     let fill = |target: Shared| {
-        moments.par_iter_mut().enumerate().for_each(|(group, moments)| {
+        each_chunk(&mut moments, 1, |group, moments| {
             let values = &x[group * length..][..length];
             // SAFETY: each group has values of its own.
             let out = unsafe { std::slice::from_raw_parts_mut(target.at(group * length), length) };
-            *moments = vectorised(
+            let (mean, rate) = vectorised(
                 arch,
                 #[inline(always)]
                 || moments_of(values, groups.eps),
             );
-            let (mean, rate) = *moments;
+            moments[0] = (mean, rate);
             let (image, first) = (group / groups.groups, group % groups.groups * groups.width());
             for (channel, (out, values)) in
                 out.chunks_exact_mut(groups.area).zip(values.chunks_exact(groups.area)).enumerate()
@@ -172,11 +172,11 @@ fn backward_by(
     curve: impl Curve,
 ) -> Gradients {
     let (length, width, area) = (groups.length(), groups.width(), groups.area);
-    let mut of_scale = vec![0.0; groups.batch * groups.channels];
-    let mut of_shift = of_scale.clone();
+    // Of the shift and the scale of each channel of each image.
+    let mut tables = vec![(0.0, 0.0); groups.batch * groups.channels];
     let fill = |target: Shared| {
-        let tables = of_scale.par_chunks_exact_mut(width).zip(of_shift.par_chunks_exact_mut(width));
-        tables.zip(moments).enumerate().for_each(|(group, ((of_scale, of_shift), (mean, rate)))| {
+        each_chunk(&mut tables, width, |group, tables| {
+            let (mean, rate) = moments[group];
             let (image, first) = (group / groups.groups, group % groups.groups * width);
             let range = group * length..(group + 1) * length;
             let (values, gradient) = (&x[range.clone()], &gradient[range.clone()]);
@@ -190,7 +190,7 @@ fn backward_by(
             for channel in 0..width {
                 let part = channel * area..(channel + 1) * area;
                 let (factor, summand) = factors(channel);
-                let line = Line { mean: *mean, rate: *rate, factor, summand };
+                let line = Line { mean, rate, factor, summand };
                 let sums = vectorised(
                     arch,
                     #[inline(always)]
@@ -203,7 +203,7 @@ fn backward_by(
                         )
                     },
                 );
-                (of_shift[channel], of_scale[channel]) = sums;
+                tables[channel] = sums;
                 plain += factor * sums.0;
                 weighted += factor * sums.1;
             }
@@ -211,7 +211,7 @@ fn backward_by(
             for channel in 0..width {
                 let part = channel * area..(channel + 1) * area;
                 let (factor, summand) = factors(channel);
-                let line = Line { mean: *mean, rate: *rate, factor, summand };
+                let line = Line { mean, rate, factor, summand };
                 vectorised(
                     arch,
                     #[inline(always)]
@@ -222,7 +222,8 @@ fn backward_by(
     };
     // SAFETY: the groups are all of the output.
     let x = unsafe { written(x.len(), fill) };
-    Gradients { x, scale: of_scale, shift: of_shift }
+    let (shift, scale) = tables.into_iter().unzip();
+    Gradients { x, scale, shift }
 }
 
 /// What is done to the values of a channel.

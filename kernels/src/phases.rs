@@ -1,10 +1,9 @@
 //! Strided convolutions from output to input: which taps lead to which of the input's pixels.
 
-use rayon::prelude::*;
-
 use super::geometry::Geometry;
 use super::sharing::Task;
 use super::simd::Shared;
+use super::team::each_chunk;
 use super::window::Window;
 
 /// The taps of a convolution by the remainder of the input's row and column (counted from where the padding starts) that
@@ -33,8 +32,7 @@ impl Phases {
             let taps = [0, 1].map(|axis| kernel[axis].saturating_sub(remainder[axis]).div_ceil(stride[axis]));
             let count = taps[0] * taps[1];
             let mut turned = vec![0.0; inputs * outputs * count];
-            let lines = turned.par_chunks_mut((outputs * count).max(1)).enumerate();
-            lines.for_each(|(input, line)| {
+            each_chunk(&mut turned, (outputs * count).max(1), |input, line| {
                 for (output, turned) in line.chunks_exact_mut(count).enumerate() {
                     let kernel_of = &weights[(output * inputs + input) * geometry.taps()..][..geometry.taps()];
                     for (place, value) in turned.iter_mut().enumerate() {

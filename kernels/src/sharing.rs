@@ -1,6 +1,7 @@
 //! How the work of a convolution is shared out among threads.
 
 use super::spots::Spots;
+use super::team::threads;
 
 /// Floats of laid-out input that stay in the second cache beside everything else.
 pub const BAND: usize = 1 << 17;
@@ -44,7 +45,7 @@ impl Split {
         floats_a_row: usize,
         bias: Option<&[f32]>,
     ) -> Self {
-        let wanted = 2 * rayon::current_num_threads();
+        let wanted = 2 * threads();
         let fits = (BAND / floats_a_row).max(1);
         let alone = rows > fits || bias.is_some_and(|bias| bias.len() != channels);
         let images = if alone { 1 } else { (PIXELS / (rows * columns)).clamp(1, batch).min(fits / rows) };

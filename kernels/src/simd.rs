@@ -69,20 +69,20 @@ pub unsafe fn store<S: Simd>(to: *mut f32, values: S::f32s) {
 
 /// The start of memory that threads write to at different places.
 #[derive(Clone, Copy)]
-pub struct Shared(pub *mut f32);
+pub struct Shared<T = f32>(pub *mut T);
 
 // SAFETY: a bare address; whoever writes through it sees to it that no two threads touch the same place.
-unsafe impl Send for Shared {}
+unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 
-impl Shared {
-    /// The address `by` floats further on.
+impl<T> Shared<T> {
+    /// The address `by` values further on.
     ///
     /// # Safety
     /// It must lie in the same allocation.
     #[inline(always)]
-    pub unsafe fn at(self, by: usize) -> *mut f32 {
+    pub unsafe fn at(&self, by: usize) -> *mut T {
         // SAFETY: the caller's promise.
         unsafe { self.0.add(by) }
     }

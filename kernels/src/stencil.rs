@@ -2,9 +2,9 @@
 //! sums of neighbours.
 
 use pulp::Arch;
-use rayon::prelude::*;
 
 use super::simd::{Shared, vectorised, with_scratch, written};
+use super::team::each;
 
 /// A change of the size of planes, with fixed weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,8 @@ pub fn resize(arch: Arch, planes: &[f32], [height, width]: [usize; 2], how: Resi
     let (tall, wide) = (how.length(height), how.length(width));
     let count = planes.len() / (height * width);
     let fill = |target: Shared| {
-        planes.par_chunks_exact(height * width).enumerate().for_each(|(i, plane)| {
+        each(count, |i| {
+            let plane = &planes[i * height * width..][..height * width];
             // SAFETY: each plane has a place of its own.
             let out = unsafe { std::slice::from_raw_parts_mut(target.at(i * tall * wide), tall * wide) };
             with_scratch(width + 4, |line| {

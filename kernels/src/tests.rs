@@ -185,10 +185,8 @@ fn all_instruction_sets_give_the_same_up_to_rounding() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let with_threads = |threads: usize, geometry: &Geometry| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| all_of(best(), geometry))
-    };
+    let with_threads =
+        |threads: usize, geometry: &Geometry| team::tests::with_threads(threads, || all_of(best(), geometry));
     for geometry in geometries(4, 12) {
         let alone = with_threads(1, &geometry);
         assert_eq!(alone, with_threads(3, &geometry), "{geometry:?}");

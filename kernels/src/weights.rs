@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use pulp::Arch;
-use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use super::products::{Correlation, Products};
 use super::sharing::{BAND, ROWS};
 use super::simd::{Shared, lanes, with_scratch, written};
 use super::spots::Spots;
+use super::team::{each_chunk, each_of, threads};
 use super::window::Window;
 
 /// Channels that one task sums up together, at most: each time, the gradient comes from memory once.
@@ -30,7 +30,7 @@ pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient:
         return weight_gradient_by_patches(arch, geometry, &window, input, gradient);
     }
     let left = Lined::new(&spots, gradient, batch * outputs, height * width, lanes(arch));
-    let threads = rayon::current_num_threads();
+    let threads = threads();
     let fits = BAND / (batch * window.plane());
     let channels_at_once = CHANNELS_AT_ONCE.min(inputs.div_ceil(2 * threads)).min(fits.max(1));
     let offsets = window.offsets(channels_at_once, kernel);
@@ -47,7 +47,7 @@ pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient:
         .flat_map(|channel| (0..outputs).step_by(rows_at_once).map(move |row| [channel, row]))
         .collect();
     let fill = |target: Shared| {
-        tasks.into_par_iter().for_each(|[channel, row]| {
+        each_of(&tasks, |_, &[channel, row]| {
             let channels = channels_at_once.min(inputs - channel);
             with_scratch(batch * image, |right| {
                 for (i, right) in right.chunks_exact_mut(image).enumerate() {
@@ -93,11 +93,10 @@ fn weight_gradient_by_patches(
         let (image, output) = (line / outputs, line % outputs);
         weights[(output * batch + image) * area..][..area].copy_from_slice(values);
     }
-    let channels_at_once =
-        (inputs.div_ceil(2 * rayon::current_num_threads())).min((BAND / (batch * area * taps)).max(1));
+    let channels_at_once = (inputs.div_ceil(2 * threads())).min((BAND / (batch * area * taps)).max(1));
     let tasks: Vec<usize> = (0..inputs).step_by(channels_at_once).collect();
     let fill = |target: Shared| {
-        tasks.into_par_iter().for_each(|channel| {
+        each_of(&tasks, |_, &channel| {
             let channels = channels_at_once.min(inputs - channel);
             let depth = channels * taps;
             let pitch = depth.next_multiple_of(2 * ROWS);
@@ -154,7 +153,8 @@ impl<'a> Lined<'a> {
         }
         let plane = spots.spots.len() * lanes;
         let mut values = vec![0.0; count * plane];
-        values.par_chunks_exact_mut(plane).zip(planes.par_chunks_exact(area)).for_each(|(lined, plane)| {
+        each_chunk(&mut values, plane, |i, lined| {
+            let plane = &planes[i * area..][..area];
             for (vector, spot) in lined.chunks_exact_mut(lanes).zip(&spots.spots) {
                 for run in spots.runs(spot) {
                     vector[run.from..run.to].copy_from_slice(&plane[run.target..][..run.to - run.from]);
@@ -167,7 +167,9 @@ impl<'a> Lined<'a> {
 
 /// The sum of each plane: the gradient of a bias, before it is summed over images.
 pub fn plane_sums(planes: &[f32], area: usize) -> Vec<f32> {
-    planes.par_chunks_exact(area).map(sum).collect()
+    let mut sums = vec![0.0; planes.len() / area];
+    each_chunk(&mut sums, 1, |i, of_plane| of_plane[0] = sum(&planes[i * area..][..area]));
+    sums
 }
 
 /// Sixteen sums side by side, so that it goes by vectors.
