@@ -12,9 +12,10 @@ use super::simd::{Shared, lanes, with_scratch, written};
 use super::spots::Spots;
 use super::team::{each_chunk, each_of};
 use super::window::Window;
+use super::winograd;
 
 /// The biases of the channels of a task, from `[channels]` or `[batch, channels]`.
-fn biases_of<'a>(task: &Task, bias: Option<&'a [f32]>, channels: usize) -> Option<&'a [f32]> {
+pub fn biases_of<'a>(task: &Task, bias: Option<&'a [f32]>, channels: usize) -> Option<&'a [f32]> {
     let first = |bias: &[f32]| if bias.len() == channels { 0 } else { task.image * channels };
     bias.map(|bias| &bias[first(bias) + task.channel..])
 }
@@ -22,6 +23,9 @@ fn biases_of<'a>(task: &Task, bias: Option<&'a [f32]>, channels: usize) -> Optio
 /// The convolution of `input` `[batch, inputs, ..]` by `weights` `[outputs, inputs, kernel..]`; `bias` `[outputs]` or
 /// `[batch, outputs]`.
 pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    if winograd::forward::suits(geometry) {
+        return winograd::forward::forward(arch, geometry, input, weights, bias);
+    }
     let Geometry { batch, inputs, outputs, kernel, stride, .. } = *geometry;
     let [height, width] = geometry.size_out();
     let floats_a_row = inputs * Window::new(geometry, 1).pitch * stride[0] * stride[1];
@@ -39,7 +43,7 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: &[f32], 
             with_scratch(task.images * image, |source| {
                 for (i, laid_out) in source.chunks_exact_mut(image).enumerate() {
                     let input = &input[(task.image + i) * inputs * geometry.area()..][..inputs * geometry.area()];
-                    window.fill(input, inputs, task.first, laid_out);
+                    window.fill(arch, input, inputs, task.first, laid_out);
                 }
                 let start = (task.image * outputs + task.channel) * plane + task.first * width;
                 // SAFETY: the vectors are those of the task's part of the output, and the window was laid out for them.
@@ -109,7 +113,7 @@ pub fn input_gradient(
                 let (source, results) = scratch.split_at_mut(task.images * image);
                 for (i, laid_out) in source.chunks_exact_mut(image).enumerate() {
                     let area = outputs * geometry.area_out();
-                    window.fill(&gradient[(task.image + i) * area..][..area], outputs, task.first, laid_out);
+                    window.fill(arch, &gradient[(task.image + i) * area..][..area], outputs, task.first, laid_out);
                 }
                 for (phase, results) in phases.all.iter().zip(results.chunks_exact_mut(of_phase)) {
                     let offsets = phase.offsets(&window, outputs);

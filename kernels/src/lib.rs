@@ -26,6 +26,7 @@ mod team;
 mod tests;
 mod weights;
 mod window;
+mod winograd;
 
 pub use adam::adam;
 pub use convolution::{convolve, convolve_transposed};

@@ -187,7 +187,7 @@ fn backward_by(
             };
             // The sums over the group of the gradient of the normalised values, plain and weighted by them.
             let (mut plain, mut weighted) = (0.0, 0.0);
-            for channel in 0..width {
+            for (channel, table) in tables.iter_mut().enumerate() {
                 let part = channel * area..(channel + 1) * area;
                 let (factor, summand) = factors(channel);
                 let line = Line { mean, rate, factor, summand };
@@ -203,7 +203,7 @@ fn backward_by(
                         )
                     },
                 );
-                tables[channel] = sums;
+                *table = sums;
                 plain += factor * sums.0;
                 weighted += factor * sums.1;
             }

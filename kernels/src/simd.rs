@@ -101,20 +101,22 @@ pub unsafe fn written(length: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
     values
 }
 
-/// Working memory of this thread, at least `length` values of any content; kept from call to call, since fresh pages cost
+/// Floats of a line of the caches.
+pub const LINE: usize = 16;
+
+/// Working memory of this thread, `length` values of any content from the start of a line of the caches on; kept from call to call, since fresh pages cost
 /// more than what is done with them.
 pub fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        // One for each level of work within work.
+        static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
     }
-    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
-        Ok(mut scratch) => {
-            if scratch.len() < length {
-                scratch.resize(length, 0.0);
-            }
-            work(&mut scratch[..length])
-        }
-        // A thread that waits for others may be given another kernel's work meanwhile.
-        Err(_) => work(&mut vec![0.0; length]),
-    })
+    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if scratch.len() < length + LINE {
+        scratch.resize(length + LINE, 0.0);
+    }
+    let start = scratch.as_ptr().align_offset(LINE * size_of::<f32>());
+    let result = work(&mut scratch[start..start + length]);
+    SCRATCH.with_borrow_mut(|all| all.push(scratch));
+    result
 }

@@ -244,7 +244,9 @@ pub mod tests {
             with_threads(threads, || {
                 for count in (0..100).chain([1000, 10_007]) {
                     let seen: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-                    each(count, |i| drop(seen[i].fetch_add(1, Ordering::Relaxed)));
+                    each(count, |i| {
+                        let _ = seen[i].fetch_add(1, Ordering::Relaxed);
+                    });
                     assert!(seen.into_iter().all(|seen| seen.into_inner() == 1));
                 }
             });
@@ -257,7 +259,9 @@ pub mod tests {
             for _ in 0..3 {
                 std::thread::sleep(5 * AWAKE);
                 let sum = AtomicUsize::new(0);
-                each(100, |i| drop(sum.fetch_add(i, Ordering::Relaxed)));
+                each(100, |i| {
+                    let _ = sum.fetch_add(i, Ordering::Relaxed);
+                });
                 assert_eq!(sum.into_inner(), 4950);
             }
         });
@@ -267,7 +271,9 @@ pub mod tests {
     fn several_threads_work_at_a_time_where_there_are_some() {
         with_threads(2, || {
             let barrier = std::sync::Barrier::new(2);
-            each(2, |_| drop(barrier.wait()));
+            each(2, |_| {
+                barrier.wait();
+            });
         });
     }
 
@@ -276,7 +282,13 @@ pub mod tests {
         let sum = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| each(10, |_| each(10, |i| drop(sum.fetch_add(i, Ordering::Relaxed)))));
+                scope.spawn(|| {
+                    each(10, |_| {
+                        each(10, |i| {
+                            let _ = sum.fetch_add(i, Ordering::Relaxed);
+                        })
+                    })
+                });
             }
         });
         assert_eq!(sum.into_inner(), 4 * 450);
@@ -290,7 +302,9 @@ pub mod tests {
                 assert!(failed.is_err());
             }
             let sum = AtomicUsize::new(0);
-            each(100, |i| drop(sum.fetch_add(i, Ordering::Relaxed)));
+            each(100, |i| {
+                let _ = sum.fetch_add(i, Ordering::Relaxed);
+            });
             assert_eq!(sum.into_inner(), 4950);
         });
     }

@@ -11,6 +11,7 @@ use super::simd::{Shared, lanes, with_scratch, written};
 use super::spots::Spots;
 use super::team::{each_chunk, each_of, threads};
 use super::window::Window;
+use super::winograd;
 
 /// Channels that one task sums up together, at most: each time, the gradient comes from memory once.
 const CHANNELS_AT_ONCE: usize = 8;
@@ -22,6 +23,9 @@ const FEW_VECTORS: usize = 32;
 
 /// The gradient of the weights of a convolution, `[outputs, inputs, kernel..]`.
 pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient: &[f32]) -> Vec<f32> {
+    if winograd::weights::suits(geometry) {
+        return winograd::weights::weight_gradient(arch, geometry, input, gradient);
+    }
     let Geometry { batch, inputs, outputs, kernel, .. } = *geometry;
     let [height, width] = geometry.size_out();
     let window = Window::new(geometry, height);
@@ -53,7 +57,7 @@ pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient:
                 for (i, right) in right.chunks_exact_mut(image).enumerate() {
                     let planes = &input[(i * inputs + channel) * geometry.area()..][..channels * geometry.area()];
                     right[channels * window.plane()..].fill(0.0);
-                    window.fill(planes, channels, 0, right);
+                    window.fill(arch, planes, channels, 0, right);
                 }
                 let depth = inputs * geometry.taps();
                 // SAFETY: each task has rows and columns of the result of its own; steps are those of the spots.
@@ -107,7 +111,7 @@ fn weight_gradient_by_patches(
                 let places = window.offsets(channels, kernel);
                 for (image, patches) in patches.chunks_exact_mut(area * pitch).enumerate() {
                     let planes = &input[(image * inputs + channel) * geometry.area()..][..channels * geometry.area()];
-                    window.fill(planes, channels, 0, laid_out);
+                    window.fill(arch, planes, channels, 0, laid_out);
                     for (pixel, patch) in patches.chunks_exact_mut(pitch).enumerate() {
                         let start = pixel / width * window.pitch + pixel % width;
                         for (value, place) in patch.iter_mut().zip(&places) {

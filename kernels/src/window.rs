@@ -1,7 +1,10 @@
 //! Images laid out for a convolution: with their borders, in rows of one pitch, so that each tap of a kernel is a fixed
 //! distance away and the pixels of several short rows make one vector.
 
+use pulp::Arch;
+
 use super::geometry::{Border, Geometry};
+use super::simd::vectorised;
 
 /// How a band of an image is laid out.
 ///
@@ -75,7 +78,17 @@ impl Window {
     }
 
     /// Lays out channels, `[channels, height, width]`, from row `first` of the output on.
-    pub fn fill(&self, image: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
+    pub fn fill(&self, arch: Arch, image: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
+        vectorised(
+            arch,
+            #[inline(always)]
+            || self.fill_channels(image, channels, first, laid_out),
+        );
+        laid_out[channels * self.plane()..self.length(channels)].fill(0.0);
+    }
+
+    #[inline(always)]
+    fn fill_channels(&self, image: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
         let [height, width] = self.size;
         let [down, across] = self.stride;
         for channel in 0..channels {
@@ -83,33 +96,82 @@ impl Window {
             let plane = &mut laid_out[channel * self.plane()..][..self.plane()];
             for row in 0..self.rows * down {
                 let source = self.border.place(first * down + row, self.padding[0], height);
-                let source = source.map(|y| &image[y * width..][..width]);
+                let start = (row % down * across * self.rows + row / down) * self.pitch;
+                let Some(y) = source else {
+                    for phase in 0..across {
+                        plane[start + phase * self.rows * self.pitch..][..self.pitch].fill(0.0);
+                    }
+                    continue;
+                };
+                let source = &image[y * width..][..width];
+                if across == 2 {
+                    let (even, odd) = plane[start..].split_at_mut(self.rows * self.pitch);
+                    self.fill_pair(source, &mut even[..self.pitch], &mut odd[..self.pitch]);
+                    continue;
+                }
                 for phase in 0..across {
-                    let start = (((row % down) * across + phase) * self.rows + row / down) * self.pitch;
-                    self.fill_row(source, phase, &mut plane[start..][..self.pitch]);
+                    let phase_row = &mut plane[start + phase * self.rows * self.pitch..][..self.pitch];
+                    self.fill_row(source, phase, phase_row);
                 }
             }
         }
-        laid_out[channels * self.plane()..self.length(channels)].fill(0.0);
     }
 
-    fn fill_row(&self, source: Option<&[f32]>, phase: usize, row: &mut [f32]) {
-        let Some(source) = source else {
-            row.fill(0.0);
-            return;
-        };
+    /// Lays out every `across`-th pixel of a row, from `phase` on.
+    #[inline(always)]
+    fn fill_row(&self, source: &[f32], phase: usize, row: &mut [f32]) {
         let [_, across] = self.stride;
         let [_, before] = self.padding;
-        if across == 1 {
-            let inner = source.len().min(row.len() - before);
-            row[before..before + inner].copy_from_slice(&source[..inner]);
-            for i in (0..before).chain(before + inner..row.len()) {
-                row[i] = self.border.place(i, before, source.len()).map_or(0.0, |x| source[x]);
+        // The places of the pixels that are in the image.
+        let start = before.saturating_sub(phase).div_ceil(across).min(row.len());
+        let pixel = start * across + phase - before;
+        let end = (start + source.len().saturating_sub(pixel).div_ceil(across)).min(row.len());
+        if end > start {
+            let (inner, source) = (&mut row[start..end], &source[pixel..]);
+            if across == 1 {
+                inner.copy_from_slice(&source[..end - start]);
+            } else {
+                for (value, pixel) in inner.iter_mut().zip(source.iter().step_by(across)) {
+                    *value = *pixel;
+                }
             }
-            return;
         }
-        for (i, value) in row.iter_mut().enumerate() {
-            *value = self.border.place(i * across + phase, before, source.len()).map_or(0.0, |x| source[x]);
+        self.fill_border(source, phase, row, [start, end]);
+    }
+
+    /// Lays out the pixels of a row by turns in two, both read once.
+    #[inline(always)]
+    fn fill_pair(&self, source: &[f32], even: &mut [f32], odd: &mut [f32]) {
+        let [_, before] = self.padding;
+        // The first pixel goes to the row of its place, the second to the other one, there or one further on.
+        let (start, turned) = (before / 2, before % 2 == 1);
+        let (mut of_first, mut of_second) = (&mut even[start..], &mut odd[start..]);
+        if turned {
+            (of_first, of_second) = (&mut odd[start..], &mut even[start + 1..]);
+        }
+        let pairs = (source.len() / 2).min(of_first.len()).min(of_second.len());
+        for ((pair, first), second) in source.as_chunks::<2>().0[..pairs].iter().zip(&mut *of_first).zip(of_second) {
+            *first = pair[0];
+            *second = pair[1];
+        }
+        let mut firsts = pairs;
+        if 2 * pairs < source.len() && pairs < of_first.len() {
+            of_first[pairs] = source[2 * pairs];
+            firsts += 1;
+        }
+        let (of_first, of_second) =
+            ([start, start + firsts], [start + usize::from(turned), start + usize::from(turned) + pairs]);
+        let [of_even, of_odd] = if turned { [of_second, of_first] } else { [of_first, of_second] };
+        self.fill_border(source, 0, even, of_even);
+        self.fill_border(source, 1, odd, of_odd);
+    }
+
+    /// Lays out what a row of a phase has outside of the image.
+    #[inline(always)]
+    fn fill_border(&self, source: &[f32], phase: usize, row: &mut [f32], [start, end]: [usize; 2]) {
+        for i in (0..start).chain(end..row.len()) {
+            let place = self.border.place(i * self.stride[1] + phase, self.padding[1], source.len());
+            row[i] = place.map_or(0.0, |x| source[x]);
         }
     }
 }

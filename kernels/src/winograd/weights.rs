@@ -1,0 +1,418 @@
+//! The gradient of the kernels: each frequency of it is a sum over tiles of products, of a frequency of the input by one of
+//! the gradient of the output.
+//!
+//! Vectors go along channels here, so that nothing is summed over the lanes of a vector.
+
+#![expect(clippy::needless_range_loop, reason = "loops over registers, all of one length, that must be unrolled")]
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::kernels::{FEWER_ROWS, MOST_ROWS};
+use super::{FREQUENCIES, SIDE, both_ways, of_input, of_output, tiles, to_kernel};
+use crate::geometry::{Border, Geometry};
+use crate::simd::{Shared, load, store, with_scratch};
+use crate::team::{each, each_chunk, threads};
+
+/// Frequencies that are computed before they are summed up, in floats: they stay in the second cache.
+const AT_A_TIME: usize = 1 << 18;
+/// Sums of all parts, in floats.
+const SUMS: usize = 1 << 20;
+/// Tiles of a part, at least.
+const TILES: usize = 256;
+/// Parts that are summed up alone, at most.
+const PARTS: usize = 8;
+/// Channels that fill up whole vectors and rows.
+const ROWS: usize = 2 * MOST_ROWS;
+
+/// Tiles below which what is transformed is not read often enough.
+const FEWEST_TILES: usize = 64;
+
+/// Whether this is the faster way.
+pub fn suits(geometry: &Geometry) -> bool {
+    super::suits(geometry, FEWEST_TILES)
+}
+
+/// The gradient of the weights, `[outputs, inputs, 3, 3]`.
+pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient: &[f32]) -> Vec<f32> {
+    let Geometry { batch, inputs, outputs, size, padding, border, .. } = *geometry;
+    let [rows, columns] = tiles(geometry);
+    let side = |planes, all: usize, size, padding, border, taps| {
+        let padded = all.next_multiple_of(ROWS);
+        Side { planes, all, first: 0, channels: all, padded, size, padding, border, taps, tiles: [rows, columns] }
+    };
+    let before = side(input, inputs, size, padding, border, SIDE);
+    let after = side(gradient, outputs, geometry.size_out(), [0, 0], Border::Zero, 2);
+    // Rows of tiles of all images, one after another. How they are parted decides how sums are rounded, so the number of
+    // threads has no say in it; parts that are too few for all threads are shared out by outputs.
+    let lines = batch * rows;
+    let of_part = FREQUENCIES * outputs * before.padded;
+    let parts = (SUMS / of_part).min(lines * columns / TILES).clamp(1, PARTS).min(lines);
+    let ranges = threads().div_ceil(parts).min(outputs.div_ceil(ROWS));
+    let range = outputs.div_ceil(ranges).next_multiple_of(ROWS);
+    let at_a_time = (AT_A_TIME / (FREQUENCIES * (before.padded + after.padded) * columns)).clamp(1, lines);
+    // An odd number: lines a power of two apart would share the places of the caches.
+    let apart = (at_a_time * columns) | 1;
+    let mut sums = vec![0.0; parts * of_part];
+    let target = Shared(sums.as_mut_ptr());
+    each(parts * ranges, |task| {
+        let (part, output) = (task / ranges, task % ranges * range);
+        if output >= outputs {
+            return;
+        }
+        let channels = range.min(outputs - output);
+        let after = Side { first: output, channels, padded: channels.next_multiple_of(ROWS), ..after };
+        let (begin, end) = (part * lines / parts, (part + 1) * lines / parts);
+        with_scratch(FREQUENCIES * apart * (before.padded + after.padded), |scratch| {
+            let (right, left) = scratch.split_at_mut(FREQUENCIES * apart * before.padded);
+            for first in (begin..end).step_by(at_a_time) {
+                let lines = first..end.min(first + at_a_time);
+                let count = lines.len() * columns;
+                before.transform(arch, lines.clone(), right, apart);
+                after.transform(arch, lines, left, apart);
+                for frequency in 0..FREQUENCIES {
+                    // SAFETY: each task has rows of sums of its own.
+                    let target = unsafe { target.at(part * of_part + (frequency * outputs + output) * before.padded) };
+                    arch.dispatch(Products {
+                        left: &left[frequency * apart * after.padded..][..count * after.padded],
+                        right: &right[frequency * apart * before.padded..][..count * before.padded],
+                        padded: [after.padded, before.padded],
+                        rows: channels,
+                        target: Shared(target),
+                    });
+                }
+            }
+        });
+    });
+    back(arch, geometry, &mut sums, before.padded)
+}
+
+/// The input, or the gradient of the output.
+struct Side<'a> {
+    /// `[batch, all channels, height, width]`
+    planes: &'a [f32],
+    all: usize,
+    /// The channels of this side: the first, and how many there are.
+    first: usize,
+    channels: usize,
+    /// Channels and those that fill up vectors.
+    padded: usize,
+    /// Height and width.
+    size: [usize; 2],
+    /// Rows and columns around the planes.
+    padding: [usize; 2],
+    /// What stands there.
+    border: Border,
+    /// Rows and columns of a tile, which begin two apart.
+    taps: usize,
+    /// Rows and columns of tiles in an image.
+    tiles: [usize; 2],
+}
+
+impl Side<'_> {
+    /// The frequencies of rows of tiles, counted through all images: `[frequencies, tiles, channels]`, `apart` tiles between
+    /// frequencies.
+    fn transform(&self, arch: Arch, lines: Range<usize>, target: &mut [f32], apart: usize) {
+        let [rows, columns] = self.tiles;
+        let width = 2 * (columns - 1) + self.taps;
+        let mut line = lines.start;
+        while line < lines.end {
+            // As many as belong to one image.
+            let (image, row) = (line / rows, line % rows);
+            let count = (lines.end - line).min(rows - row);
+            let height = 2 * (count - 1) + self.taps;
+            with_scratch(height * width * self.padded, |laid_out| {
+                self.lay_out(image, 2 * row, [height, width], laid_out);
+                let first = (line - lines.start) * columns;
+                let target = Shared(target.as_mut_ptr());
+                arch.dispatch(Transform { side: self, laid_out, width, rows: count, target, apart, first });
+            });
+            line += count;
+        }
+    }
+
+    /// Channels last, with the border: `[height, width, channels]`, from a row on.
+    fn lay_out(&self, image: usize, first: usize, [height, width]: [usize; 2], laid_out: &mut [f32]) {
+        let [tall, wide] = self.size;
+        let [above, before] = self.padding;
+        laid_out.fill(0.0);
+        for row in 0..height {
+            let Some(y) = self.border.place(first + row, above, tall) else { continue };
+            let laid_out = &mut laid_out[row * width * self.padded..][..width * self.padded];
+            let row_of =
+                |channel| &self.planes[((image * self.all + self.first + channel) * tall + y) * wide..][..wide];
+            let inner = &mut laid_out[before * self.padded..][..wide * self.padded];
+            let fours = self.channels / 4 * 4;
+            for channel in (0..fours).step_by(4) {
+                turn([0, 1, 2, 3].map(|i| row_of(channel + i)), &mut inner[channel..], self.padded);
+            }
+            for channel in fours..self.channels {
+                for (x, value) in row_of(channel).iter().enumerate() {
+                    inner[x * self.padded + channel] = *value;
+                }
+            }
+            for x in (0..before).chain(before + wide..width) {
+                if let Some(place) = self.border.place(x, before, wide) {
+                    laid_out.copy_within(
+                        (before + place) * self.padded..(before + place + 1) * self.padded,
+                        x * self.padded,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Puts four rows side by side, `apart` floats from one place to the next.
+fn turn(rows: [&[f32]; 4], target: &mut [f32], apart: usize) {
+    let [a, b, c, d] = rows.map(|row| row.as_chunks::<4>());
+    for (i, (((a, b), c), d)) in a.0.iter().zip(b.0).zip(c.0).zip(d.0).enumerate() {
+        let target = &mut target[4 * i * apart..];
+        for (x, values) in transposed([a, b, c, d]).iter().enumerate() {
+            target[x * apart..][..4].copy_from_slice(values);
+        }
+    }
+    let done = rows[0].len() / 4 * 4;
+    for x in done..rows[0].len() {
+        target[x * apart..][..4].copy_from_slice(&rows.map(|row| row[x]));
+    }
+}
+
+/// The compiler takes the numbers one by one.
+#[cfg(target_arch = "x86_64")]
+fn transposed(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    use std::arch::x86_64::{_MM_TRANSPOSE4_PS, _mm_loadu_ps, _mm_storeu_ps};
+    let mut columns = [[0.0; 4]; 4];
+    // SAFETY: every x86-64 processor has these instructions; all rows and columns have four numbers.
+    unsafe {
+        let [mut a, mut b, mut c, mut d] = rows.map(|row| _mm_loadu_ps(row.as_ptr()));
+        _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+        for (column, values) in columns.iter_mut().zip([a, b, c, d]) {
+            _mm_storeu_ps(column.as_mut_ptr(), values);
+        }
+    }
+    columns
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn transposed(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    [0, 1, 2, 3].map(|x| rows.map(|row| row[x]))
+}
+
+/// The frequencies of rows of tiles.
+struct Transform<'a> {
+    side: &'a Side<'a>,
+    /// `[height, width, channels]`
+    laid_out: &'a [f32],
+    width: usize,
+    /// Rows of tiles.
+    rows: usize,
+    target: Shared,
+    /// Tiles between frequencies.
+    apart: usize,
+    /// The place of the first tile.
+    first: usize,
+}
+
+impl WithSimd for Transform<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.side.taps == SIDE {
+            self.transform::<S, SIDE>(
+                simd,
+                #[inline(always)]
+                |line| of_input(simd, line),
+            );
+        } else {
+            self.transform::<S, 2>(
+                simd,
+                #[inline(always)]
+                |line| of_output(simd, line),
+            );
+        }
+    }
+}
+
+impl Transform<'_> {
+    #[inline(always)]
+    fn transform<S: Simd, const N: usize>(&self, simd: S, line: impl Fn([S::f32s; N]) -> [S::f32s; SIDE]) {
+        let Side { tiles: [_, columns], padded, .. } = *self.side;
+        assert!(self.laid_out.len() >= (2 * (self.rows - 1) + N) * self.width * padded);
+        for place in 0..self.rows * columns {
+            let (row, column) = (place / columns, place % columns);
+            for channel in (0..padded).step_by(S::F32_LANES) {
+                let mut tile = [[simd.splat_f32s(0.0); N]; N];
+                for y in 0..N {
+                    for x in 0..N {
+                        let from = ((2 * row + y) * self.width + 2 * column + x) * padded + channel;
+                        // SAFETY: the last tile of the last row ends with what was laid out.
+                        tile[y][x] = unsafe { load::<S>(self.laid_out.as_ptr().add(from)) };
+                    }
+                }
+                let tile = both_ways(tile, &line);
+                for y in 0..SIDE {
+                    for x in 0..SIDE {
+                        let to = ((y * SIDE + x) * self.apart + self.first + place) * padded + channel;
+                        // SAFETY: there is room for all frequencies of all tiles, and these are the task's own.
+                        unsafe { store::<S>(self.target.at(to), tile[y][x]) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sums over tiles of products: `sums[row][k] += Σ_tile left[tile][row]·right[tile][k]`.
+struct Products<'a> {
+    left: &'a [f32],
+    right: &'a [f32],
+    /// Floats of a tile on both sides: whole vectors.
+    padded: [usize; 2],
+    rows: usize,
+    /// `[rows, k]`
+    target: Shared,
+}
+
+impl WithSimd for Products<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let [rows, length] = self.padded;
+        assert!(self.left.len() / rows == self.right.len() / length);
+        // SAFETY: rows and values of each tile are there, if need be as zeros.
+        unsafe {
+            match (S::REGISTER_COUNT >= 32, length / S::F32_LANES) {
+                // With one vector more rows together, since both sides are read for them.
+                (true, 1) => self.rows::<S, { 2 * MOST_ROWS }>(simd),
+                (true, _) => self.rows::<S, MOST_ROWS>(simd),
+                (false, _) => self.rows::<S, FEWER_ROWS>(simd),
+            }
+        }
+    }
+}
+
+impl Products<'_> {
+    /// All rows, `M` together.
+    ///
+    /// # Safety
+    /// Each tile must have as many rows, a multiple of `M`.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const M: usize>(&self, simd: S) {
+        let length = self.padded[1];
+        for row in (0..self.rows).step_by(M) {
+            let mut k = 0;
+            while k < length {
+                // SAFETY: the caller's promise.
+                k += unsafe {
+                    match (length - k) / S::F32_LANES {
+                        0 | 1 => self.block::<S, M, 1>(simd, row, k),
+                        2 => self.block::<S, M, 2>(simd, row, k),
+                        _ => self.block::<S, M, 3>(simd, row, k),
+                    }
+                } * S::F32_LANES;
+            }
+        }
+    }
+
+    /// `M` rows from `row` on by `N` vectors from `k` on; returns `N`.
+    ///
+    /// # Safety
+    /// They must be there on both sides, and in the target all rows that are asked for.
+    #[inline(always)]
+    unsafe fn block<S: Simd, const M: usize, const N: usize>(&self, simd: S, row: usize, k: usize) -> usize {
+        let [rows, length] = self.padded;
+        let there = self.rows - row;
+        let mut sums = [[simd.splat_f32s(0.0); N]; M];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut left = self.left.as_ptr().add(row);
+            let mut right = self.right.as_ptr().add(k);
+            for _ in 0..self.left.len() / rows {
+                let mut values = [simd.splat_f32s(0.0); N];
+                for j in 0..N {
+                    values[j] = load::<S>(right.add(j * S::F32_LANES));
+                }
+                for i in 0..M {
+                    let weight = simd.splat_f32s(*left.add(i));
+                    for j in 0..N {
+                        sums[i][j] = simd.mul_add_e_f32s(weight, values[j], sums[i][j]);
+                    }
+                }
+                left = left.wrapping_add(rows);
+                right = right.wrapping_add(length);
+            }
+            for i in 0..M.min(there) {
+                for j in 0..N {
+                    let to = self.target.at((row + i) * length + k + j * S::F32_LANES);
+                    store::<S>(to, simd.add_f32s(load::<S>(to), sums[i][j]));
+                }
+            }
+        }
+        N
+    }
+}
+
+/// The gradient of the kernels from that of their frequencies, `[parts, frequencies, outputs, padded inputs]`.
+fn back(arch: Arch, geometry: &Geometry, sums: &mut [f32], padded: usize) -> Vec<f32> {
+    let Geometry { inputs, outputs, .. } = *geometry;
+    let (all, others) = sums.split_at_mut(FREQUENCIES * outputs * padded);
+    each_chunk(all, outputs * padded, |frequency, all| {
+        for part in others.chunks_exact(FREQUENCIES * outputs * padded) {
+            let part = &part[frequency * outputs * padded..][..outputs * padded];
+            for (sum, value) in all.iter_mut().zip(part) {
+                *sum += value;
+            }
+        }
+    });
+    let mut weights = vec![0.0; outputs * inputs * 9];
+    each_chunk(&mut weights, inputs * 9, |output, weights| {
+        let frequencies: [&[f32]; FREQUENCIES] =
+            std::array::from_fn(|frequency| &all[(frequency * outputs + output) * padded..][..inputs]);
+        arch.dispatch(Back { frequencies, weights });
+    });
+    weights
+}
+
+struct Back<'a> {
+    /// Of each input.
+    frequencies: [&'a [f32]; FREQUENCIES],
+    /// `[inputs, 3, 3]`
+    weights: &'a mut [f32],
+}
+
+impl WithSimd for Back<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let inputs = self.frequencies[0].len();
+        for first in (0..inputs).step_by(S::F32_LANES) {
+            let count = S::F32_LANES.min(inputs - first);
+            let mut square = [[simd.splat_f32s(0.0); SIDE]; SIDE];
+            for y in 0..SIDE {
+                for x in 0..SIDE {
+                    square[y][x] = simd.partial_load_f32s(&self.frequencies[y * SIDE + x][first..first + count]);
+                }
+            }
+            let kernel = both_ways(
+                square,
+                #[inline(always)]
+                |line| to_kernel(simd, line),
+            );
+            for y in 0..3 {
+                for x in 0..3 {
+                    let mut values = [0.0f32; super::MOST_LANES];
+                    // SAFETY: no vector has more lanes.
+                    unsafe { store::<S>(values.as_mut_ptr(), kernel[y][x]) };
+                    for (i, value) in values[..count].iter().enumerate() {
+                        self.weights[(first + i) * 9 + 3 * y + x] = *value;
+                    }
+                }
+            }
+        }
+    }
+}
