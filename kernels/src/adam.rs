@@ -4,9 +4,8 @@ use burn::optim::{Adam, AdamConfig, AdamState, AdaptiveMomentumState, LearningRa
 use burn::tensor::{Device, Tensor};
 
 use super::bridge::{Values, is_ours, plain_values};
-use super::elementwise::CHUNK;
-use super::simd::{Shared, best, has_vectors, vectorised, written};
-use super::team::each;
+use super::elementwise::combine_all;
+use super::simd::has_vectors;
 
 /// Decay rates of the two moments, and what keeps the division finite.
 #[derive(Debug, Clone, Copy)]
@@ -76,42 +75,19 @@ impl Rates {
             let change = first * factor / (second.sqrt() + epsilon * root);
             [weight - change * rate, first, second]
         };
-        let (shape, length) = (weights.shape(), weights.slice().len());
-        let mut outputs: [Vec<f32>; 2] = [Vec::new(), Vec::new()];
-        let [of_first, of_second] = &mut outputs;
-        let moments = moments.map(|moments| moments.each_ref().map(Values::slice));
-        let fill = |to_weights: Shared, to_first: Shared, to_second: Shared| {
-            each(length.div_ceil(CHUNK), |chunk| {
-                let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(length);
-                // SAFETY: each chunk has a place of its own in each of the three.
-                let [new_weights, new_first, new_second] = [to_weights, to_first, to_second]
-                    .map(|to| unsafe { std::slice::from_raw_parts_mut(to.at(range.start), range.len()) });
-                let (weights, gradient) = (&weights.slice()[range.clone()], &gradient.slice()[range.clone()]);
-                let old = moments.map(|moments| moments.map(|moment| &moment[range.clone()]));
-                vectorised(
-                    best(),
-                    #[inline(always)]
-                    || {
-                        let count = weights.len();
-                        for i in 0..count {
-                            let (first, second) = old.map_or((0.0, 0.0), |[first, second]| (first[i], second[i]));
-                            [new_weights[i], new_first[i], new_second[i]] =
-                                step(weights[i], gradient[i], first, second);
-                        }
-                    },
-                );
-            });
+        let (values, gradient) = (weights.slice(), gradient.slice());
+        let all = match moments {
+            Some([first, second]) => combine_all(
+                [values, gradient, first.slice(), second.slice()],
+                #[inline(always)]
+                |[weight, gradient, first, second]| step(weight, gradient, first, second),
+            ),
+            None => combine_all(
+                [values, gradient],
+                #[inline(always)]
+                |[weight, gradient]| step(weight, gradient, 0.0, 0.0),
+            ),
         };
-        // SAFETY: the chunks are the whole of each.
-        let weights = unsafe {
-            written(length, |to_weights| {
-                let first = |to_first: Shared| {
-                    *of_second = written(length, |to_second| fill(to_weights, to_first, to_second));
-                };
-                *of_first = written(length, first);
-            })
-        };
-        let [first, second] = outputs;
-        [weights, first, second].map(|values| Values::new(values, shape.clone()))
+        all.map(|values| Values::new(values, weights.shape()))
     }
 }

@@ -4,7 +4,7 @@
 
 use pulp::Arch;
 
-use super::geometry::{Border, Geometry};
+use super::geometry::{Border, Geometry, Weights};
 use super::phases::Phases;
 use super::products::Correlation;
 use super::sharing::{Split, SpotsOfTasks, Task};
@@ -20,13 +20,13 @@ pub fn biases_of<'a>(task: &Task, bias: Option<&'a [f32]>, channels: usize) -> O
     bias.map(|bias| &bias[first(bias) + task.channel..])
 }
 
-/// The convolution of `input` `[batch, inputs, ..]` by `weights` `[outputs, inputs, kernel..]`; `bias` `[outputs]` or
-/// `[batch, outputs]`.
-pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+/// The convolution of `input` `[batch, inputs, ..]`; `bias` `[outputs]` or `[batch, outputs]`.
+pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights, bias: Option<&[f32]>) -> Vec<f32> {
     if winograd::forward::suits(geometry) {
         return winograd::forward::forward(arch, geometry, input, weights, bias);
     }
     let Geometry { batch, inputs, outputs, kernel, stride, .. } = *geometry;
+    let weights = weights.plain(geometry);
     let [height, width] = geometry.size_out();
     let floats_a_row = inputs * Window::new(geometry, 1).pitch * stride[0] * stride[1];
     let split = Split::new(batch, [height, width], outputs, floats_a_row, bias);
@@ -86,7 +86,7 @@ pub fn input_gradient(
         // A convolution too, by the kernels turned round.
         let padding = [0, 1].map(|axis| kernel[axis] - 1 - padding[axis]);
         let turned = Geometry { inputs: outputs, outputs: inputs, size: geometry.size_out(), padding, ..*geometry };
-        return forward(arch, &turned, gradient, &turned_round(geometry, weights), bias);
+        return forward(arch, &turned, gradient, Weights::TurnedRound(weights), bias);
     }
     let phases = Phases::new(geometry, weights);
     let size_out = geometry.size_out();
@@ -137,22 +137,6 @@ pub fn input_gradient(
     };
     // SAFETY: the tasks of all phases are the whole input.
     unsafe { written(batch * inputs * height * width, fill) }
-}
-
-/// Kernels from outputs to inputs, last tap first: `[inputs, outputs, kernel..]`.
-fn turned_round(geometry: &Geometry, weights: &[f32]) -> Vec<f32> {
-    let Geometry { inputs, outputs, .. } = *geometry;
-    let taps = geometry.taps();
-    let mut turned = vec![0.0; weights.len()];
-    each_chunk(&mut turned, outputs * taps, |input, turned| {
-        for (output, turned) in turned.chunks_exact_mut(taps).enumerate() {
-            let kernel = &weights[(output * inputs + input) * taps..][..taps];
-            for (turned, weight) in turned.iter_mut().zip(kernel.iter().rev()) {
-                *turned = *weight;
-            }
-        }
-    });
-    turned
 }
 
 /// The gradient of an image from that of the image with its mirrored border: each border pixel's is its origin's.

@@ -6,7 +6,7 @@ use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PadMode};
 
 use super::bridge::{Differentiable, Values, apply, is_ours};
 use super::conv;
-use super::geometry::{Border, Geometry};
+use super::geometry::{Border, Geometry, Weights};
 use super::simd::{best, has_vectors};
 use super::weights;
 
@@ -44,7 +44,8 @@ pub fn convolve(
     let [height, width] = geometry.size_out();
     let shape = [batch, outputs, height, width];
     let forward = |x: &Values, weight: &Values, bias: Option<&Values>| {
-        let output = conv::forward(best(), &geometry, x.slice(), weight.slice(), bias.map(Values::slice));
+        let output =
+            conv::forward(best(), &geometry, x.slice(), Weights::Plain(weight.slice()), bias.map(Values::slice));
         let biases = bias.map_or(0, |bias| bias.shape()[0]);
         let kept = Convolution { geometry, x: x.clone(), weight: weight.clone(), biases };
         (Values::new(output, shape), kept)
@@ -189,7 +190,7 @@ struct Transposed {
 impl Transposed {
     fn input_gradient(&self, gradient: &Values) -> Values {
         let [height, width] = self.geometry.size_out();
-        let values = conv::forward(best(), &self.geometry, gradient.slice(), self.weight.slice(), None);
+        let values = conv::forward(best(), &self.geometry, gradient.slice(), Weights::Plain(self.weight.slice()), None);
         Values::new(values, [self.geometry.batch, self.geometry.outputs, height, width])
     }
 

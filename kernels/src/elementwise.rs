@@ -5,11 +5,11 @@ use burn::tensor::Tensor;
 use super::bridge::{Differentiable, Values, apply, is_ours, plain_values};
 use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu};
 use super::normalisation::activate_plainly;
-use super::simd::{Shared, best, has_vectors, vectorised, written};
-use super::team::each;
+use super::simd::{Shared, best, has_vectors, vectorised};
+use super::team::{each, each_chunk};
 
 /// Values that one thread takes at a time.
-pub const CHUNK: usize = 1 << 14;
+const CHUNK: usize = 1 << 14;
 
 /// An activation of each value.
 pub fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
@@ -49,27 +49,85 @@ fn by_curve(x: &Values, gradient: Option<&Values>, activation: Activation) -> Va
 
 /// A function of the values of two tensors of one shape.
 fn combine(a: &Values, b: &Values, of: impl Fn(f32, f32) -> f32 + Copy + Send + Sync) -> Values {
-    let (shape, a, b) = (a.shape(), a.slice(), b.slice());
-    assert_eq!(a.len(), b.len(), "both tensors have the same shape");
-    let fill = |target: Shared| {
-        each(a.len().div_ceil(CHUNK), |i| {
-            let range = i * CHUNK..((i + 1) * CHUNK).min(a.len());
-            let (a, b) = (&a[range.clone()], &b[range]);
-            // SAFETY: each chunk has a place of its own.
-            let out = unsafe { std::slice::from_raw_parts_mut(target.at(i * CHUNK), a.len()) };
-            vectorised(
-                best(),
-                #[inline(always)]
-                || {
-                    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                        *out = of(*a, *b);
+    let of = move |[a, b]: [f32; 2]| [of(a, b)];
+    let [values] = combine_all([a, b].map(Values::slice), of);
+    Values::new(values, a.shape())
+}
+
+/// Several functions of the values of several tensors of one length, in one pass.
+pub fn combine_all<const I: usize, const O: usize>(
+    inputs: [&[f32]; I],
+    of: impl Fn([f32; I]) -> [f32; O] + Copy + Send + Sync,
+) -> [Vec<f32>; O] {
+    let length = inputs[0].len();
+    assert!(inputs.iter().all(|input| input.len() == length), "all tensors have the same shape");
+    let mut outputs = [(); O].map(|()| Vec::with_capacity(length));
+    let targets = outputs.each_mut().map(|output| Shared(output.as_mut_ptr()));
+    each(length.div_ceil(CHUNK), |chunk| {
+        let (first, last) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(length));
+        let inputs = inputs.map(|input| &input[first..last]);
+        // SAFETY: each chunk has a place of its own in each output, within its capacity.
+        let mut outputs = targets.map(|to| unsafe { std::slice::from_raw_parts_mut(to.at(first), last - first) });
+        vectorised(
+            best(),
+            #[inline(always)]
+            || {
+                for i in 0..last - first {
+                    let mut values = [0.0; I];
+                    for j in 0..I {
+                        values[j] = inputs[j][i];
                     }
-                },
-            );
-        });
-    };
-    // SAFETY: the chunks are the whole.
-    Values::new(unsafe { written(a.len(), fill) }, shape)
+                    let values = of(values);
+                    for j in 0..O {
+                        outputs[j][i] = values[j];
+                    }
+                }
+            },
+        );
+    });
+    for output in &mut outputs {
+        // SAFETY: the chunks are the whole of each.
+        unsafe { output.set_len(length) };
+    }
+    outputs
+}
+
+/// Values of each partial sum of a sum.
+const LANES: usize = 16;
+
+/// The sum of the squares of all values.
+pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    if !has_vectors() || !is_ours(&x) {
+        return x.square().sum();
+    }
+    let x = plain_values(&x);
+    let x = x.slice();
+    let mut sums = vec![0.0; x.len().div_ceil(CHUNK)];
+    each_chunk(&mut sums, 1, |chunk, sum| {
+        let values = &x[chunk * CHUNK..((chunk + 1) * CHUNK).min(x.len())];
+        sum[0] = vectorised(
+            best(),
+            #[inline(always)]
+            || {
+                let mut sums = [0.0f32; LANES];
+                let (lines, rest) = values.as_chunks::<LANES>();
+                for line in lines {
+                    for i in 0..LANES {
+                        sums[i] += line[i] * line[i];
+                    }
+                }
+                let mut sum = 0.0;
+                for value in rest {
+                    sum += value * value;
+                }
+                for value in sums {
+                    sum += value;
+                }
+                sum
+            },
+        );
+    });
+    Values::new(vec![sums.iter().sum()], [1]).into_tensor()
 }
 
 /// (a + b)·factor.

@@ -1,4 +1,8 @@
-//! The sizes of a convolution.
+//! The sizes of a convolution, and its kernels.
+
+use std::borrow::Cow;
+
+use super::team::each_chunk;
 
 /// What lies around an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,5 +85,40 @@ impl Geometry {
     /// Pixels of an output plane.
     pub fn area_out(&self) -> usize {
         self.size_out().iter().product()
+    }
+}
+
+/// The kernels of a convolution.
+#[derive(Debug, Clone, Copy)]
+pub enum Weights<'a> {
+    /// `[outputs, inputs, kernel..]`
+    Plain(&'a [f32]),
+    /// `[inputs, outputs, kernel..]`, each kernel's last tap first: how gradients of outputs become those of inputs.
+    TurnedRound(&'a [f32]),
+}
+
+impl<'a> Weights<'a> {
+    /// The numbers as they stand.
+    pub fn values(self) -> &'a [f32] {
+        match self {
+            Self::Plain(values) | Self::TurnedRound(values) => values,
+        }
+    }
+
+    /// `[outputs, inputs, kernel..]`
+    pub fn plain(self, geometry: &Geometry) -> Cow<'a, [f32]> {
+        let Self::TurnedRound(values) = self else { return self.values().into() };
+        let Geometry { inputs, outputs, .. } = *geometry;
+        let taps = geometry.taps();
+        let mut plain = vec![0.0; values.len()];
+        each_chunk(&mut plain, inputs * taps, |output, plain| {
+            let kernels = values[output * taps..].chunks(outputs * taps);
+            for (plain, kernel) in plain.chunks_exact_mut(taps).zip(kernels) {
+                for (to, value) in plain.iter_mut().zip(kernel[..taps].iter().rev()) {
+                    *to = *value;
+                }
+            }
+        });
+        plain.into()
     }
 }

@@ -31,13 +31,18 @@ impl Phases {
         let all = remainders.map(|remainder| {
             let taps = [0, 1].map(|axis| kernel[axis].saturating_sub(remainder[axis]).div_ceil(stride[axis]));
             let count = taps[0] * taps[1];
+            let places: Vec<usize> = (0..count)
+                .map(|place| {
+                    let row = remainder[0] + place / taps[1] * stride[0];
+                    row * kernel[1] + remainder[1] + place % taps[1] * stride[1]
+                })
+                .collect();
             let mut turned = vec![0.0; inputs * outputs * count];
             each_chunk(&mut turned, (outputs * count).max(1), |input, line| {
-                for (output, turned) in line.chunks_exact_mut(count).enumerate() {
-                    let kernel_of = &weights[(output * inputs + input) * geometry.taps()..][..geometry.taps()];
-                    for (place, value) in turned.iter_mut().enumerate() {
-                        let row = remainder[0] + place / taps[1] * stride[0];
-                        *value = kernel_of[row * kernel[1] + remainder[1] + place % taps[1] * stride[1]];
+                let kernels = weights[input * geometry.taps()..].chunks(inputs * geometry.taps());
+                for (turned, kernel) in line.chunks_exact_mut(count).zip(kernels) {
+                    for (value, place) in turned.iter_mut().zip(&places) {
+                        *value = kernel[*place];
                     }
                 }
             });

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use fastrand::Rng;
 use pulp::Arch;
 
-use super::geometry::Geometry;
+use super::geometry::{Geometry, Weights};
 use super::simd::best;
 use super::*;
 
@@ -179,7 +179,7 @@ fn all_of(arch: Arch, geometry: &Geometry) -> Vec<Vec<f32>> {
     let weights = numbers(&mut random, geometry.outputs * geometry.inputs * geometry.taps());
     let gradient = numbers(&mut random, geometry.batch * geometry.outputs * geometry.area_out());
     vec![
-        conv::forward(arch, geometry, &x, &weights, None),
+        conv::forward(arch, geometry, &x, Weights::Plain(&weights), None),
         conv::input_gradient(arch, geometry, &gradient, &weights, None),
         weights::weight_gradient(arch, geometry, &x, &gradient),
         weights::plane_sums(&gradient, geometry.area_out()),
@@ -214,26 +214,64 @@ fn the_number_of_threads_changes_no_bit() {
     }
 }
 
-#[test]
-fn adam_moves_weights_as_burns_own_does() {
+/// Weights after three steps of an optimiser, saved and read again before the last.
+fn moved(mut optimiser: burn::optim::ModuleOptimizer, fresh: burn::optim::ModuleOptimizer) -> Vec<f32> {
     use burn::module::{Module, Param};
-    use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+    use burn::optim::GradientsParams;
     #[derive(Module, Debug)]
     struct Weights {
         weights: Param<Tensor<1>>,
     }
     let device = Device::flex().autodiff();
-    let moved = |mut optimiser: ModuleOptimizer| {
-        let mut random = Rng::with_seed(5);
-        let mut draw = || Tensor::<1>::from_data(TensorData::new(numbers(&mut random, 40_000), [40_000]), &device);
-        let mut network = Weights { weights: Param::from_tensor(draw()) };
-        for _ in 0..3 {
-            let loss = (network.weights.val() * draw().detach()).sum();
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
-            network = optimiser.step(0.1, network, gradients);
+    let mut random = Rng::with_seed(5);
+    let mut draw = || Tensor::<1>::from_data(TensorData::new(numbers(&mut random, 40_000), [40_000]), &device);
+    let mut network = Weights { weights: Param::from_tensor(draw()) };
+    let mut fresh = Some(fresh);
+    for step in 0..3 {
+        if step == 2 {
+            let record = optimiser.to_record();
+            optimiser = fresh.take().expect("it is taken once").load_record(record);
         }
-        network.weights.val().without_autodiff().into_data().try_into_vec::<f32>().unwrap()
+        let loss = (network.weights.val() * draw().detach()).sum();
+        let gradients = GradientsParams::from_grads(loss.backward(), &network);
+        network = optimiser.step(0.1, network, gradients);
+    }
+    network.weights.val().without_autodiff().into_data().try_into_vec::<f32>().unwrap()
+}
+
+#[test]
+fn adam_moves_weights_as_burns_own_does() {
+    use burn::optim::AdamConfig;
+    let plain = || AdamConfig::new().with_beta_1(0.5).with_beta_2(0.9).with_epsilon(1e-8).init();
+    let ours = || adam([0.5, 0.9], 1e-8);
+    // Either reads what the other has saved.
+    assert!(moved(ours(), plain()) == moved(plain(), ours()));
+    assert!(moved(ours(), ours()) == moved(plain(), plain()));
+}
+
+#[test]
+fn nesterovs_descent_moves_weights_as_burns_own_does() {
+    use burn::optim::SgdConfig;
+    use burn::optim::decay::WeightDecayConfig;
+    use burn::optim::momentum::MomentumConfig;
+    let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0).with_nesterov(true);
+    let plain = || {
+        SgdConfig::new()
+            .with_momentum(Some(momentum.clone()))
+            .with_weight_decay(Some(WeightDecayConfig::new(0.01)))
+            .init()
     };
-    let plain = AdamConfig::new().with_beta_1(0.5).with_beta_2(0.9).with_epsilon(1e-8).init();
-    assert_eq!(moved(adam([0.5, 0.9], 1e-8)), moved(plain));
+    let ours = || nesterov(0.9, 0.01);
+    let near = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6 * b.abs().max(1.0));
+    // Either reads what the other has saved.
+    assert!(near(moved(ours(), plain()), moved(plain(), ours())));
+    assert!(near(moved(ours(), ours()), moved(plain(), plain())));
+}
+
+#[test]
+fn squares_are_summed_up() {
+    let values: Vec<f32> = (0..40_011).map(|i| (i % 7) as f32 - 3.0).collect();
+    let expected: f32 = values.iter().map(|value| value * value).sum();
+    let tensor = Tensor::<1>::from_data(TensorData::new(values, [40_011]), &Device::flex());
+    assert_eq!(sum_of_squares(tensor).into_scalar::<f32>(), expected);
 }

@@ -1,10 +1,9 @@
 //! One training iteration of the segmentation network: losses, clipped gradients, SGD with Nesterov momentum.
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use synlabel_kernels::{nesterov, sum_of_squares};
 
 use super::losses::supervise;
 use super::patch::Patch;
@@ -29,11 +28,7 @@ pub struct SgdOptions {
 impl SgdOptions {
     /// The optimiser without state.
     pub fn optimiser(&self) -> ModuleOptimizer {
-        let momentum = MomentumConfig::new().with_momentum(self.momentum).with_dampening(0.0).with_nesterov(true);
-        SgdConfig::new()
-            .with_momentum(Some(momentum))
-            .with_weight_decay(Some(WeightDecayConfig::new(self.weight_decay as f32)))
-            .init()
+        nesterov(self.momentum as f32, self.weight_decay as f32)
     }
 }
 
@@ -119,7 +114,7 @@ fn clip(network: &Unet, gradients: GradientsParams, longest: f64) -> GradientsPa
     }
     impl ModuleVisitor for Norm<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.squares.extend(self.gradients.get::<D>(param.id).map(|gradient| gradient.square().sum()));
+            self.squares.extend(self.gradients.get::<D>(param.id).map(sum_of_squares));
         }
     }
     struct Scale {

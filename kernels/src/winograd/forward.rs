@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::kernels::{FEWER_ROWS, Kernels, MOST_ROWS};
 use super::{FREQUENCIES, MOST_LANES, SIDE, both_ways, of_input, tiles, to_output};
 use crate::conv::biases_of;
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, Weights};
 use crate::sharing::{Split, SpotsOfTasks, Task};
 use crate::simd::{Shared, lanes, load, store, with_scratch, written};
 use crate::spots::{Run, Spot, Spots};
@@ -25,9 +25,8 @@ pub fn suits(geometry: &Geometry) -> bool {
     super::suits(geometry, FEWEST_TILES)
 }
 
-/// The convolution of `input` `[batch, inputs, ..]` by `weights` `[outputs, inputs, 3, 3]`; `bias` `[outputs]` or
-/// `[batch, outputs]`.
-pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+/// The convolution of `input` `[batch, inputs, ..]` by kernels of 3 x 3; `bias` `[outputs]` or `[batch, outputs]`.
+pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights, bias: Option<&[f32]>) -> Vec<f32> {
     let Geometry { batch, inputs, outputs, size, padding, border, .. } = *geometry;
     let lanes = lanes(arch);
     let (size_out, tiles) = (geometry.size_out(), tiles(geometry));

@@ -5,7 +5,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{FREQUENCIES, MOST_LANES, SIDE, both_ways};
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, Weights};
 use crate::simd::{load, store, with_scratch};
 use crate::team::each_chunk;
 
@@ -26,17 +26,18 @@ pub struct Kernels<'a> {
 }
 
 impl Kernels<'_> {
-    /// Does work with the transformed kernels `[outputs, inputs, 3, 3]`.
-    pub fn with<R>(arch: Arch, geometry: &Geometry, weights: &[f32], work: impl FnOnce(Kernels) -> R) -> R {
+    /// Does work with transformed kernels.
+    pub fn with<R>(arch: Arch, geometry: &Geometry, weights: Weights, work: impl FnOnce(Kernels) -> R) -> R {
         let Geometry { inputs, outputs, .. } = *geometry;
         let rows = rows_at_once(arch);
         let line = (inputs * rows).next_multiple_of(MOST_LANES);
         with_scratch(outputs.div_ceil(rows) * FREQUENCIES * line, |values| {
             each_chunk(values, FREQUENCIES * line, |place, block| {
                 let first = place * rows;
-                let kernels = &weights[first * inputs * 9..(first + rows).min(outputs) * inputs * 9];
                 with_scratch(9 * line, |taps| {
-                    part(kernels, inputs, rows, taps, line);
+                    for (row, output) in (first..outputs.min(first + rows)).enumerate() {
+                        part(weights, geometry, output, taps, [line, rows, row]);
+                    }
                     transform(arch, taps, block);
                 });
             });
@@ -64,13 +65,24 @@ fn rows_at_once(arch: Arch) -> usize {
     arch.dispatch(Rows)
 }
 
-/// `[taps, inputs, rows]`, a line from one tap to the next, from `[outputs, inputs, taps]`. What stands for outputs that are
-/// not there, nobody looks at.
-fn part(kernels: &[f32], inputs: usize, rows: usize, taps: &mut [f32], line: usize) {
-    for (output, kernels) in kernels.chunks_exact(9 * inputs).enumerate() {
-        for (input, kernel) in kernels.as_chunks::<9>().0.iter().enumerate() {
-            for (tap, value) in kernel.iter().enumerate() {
-                taps[tap * line + input * rows + output] = *value;
+/// The taps of the kernels of an output, from place `row` on every `rows`-th, a line from one tap to the next. What stands for
+/// outputs that are not there, nobody looks at.
+fn part(weights: Weights, geometry: &Geometry, output: usize, taps: &mut [f32], [line, rows, row]: [usize; 3]) {
+    let Geometry { inputs, outputs, .. } = *geometry;
+    let kernels = weights.values().as_chunks::<9>().0;
+    match weights {
+        Weights::Plain(_) => {
+            for (input, kernel) in kernels[output * inputs..][..inputs].iter().enumerate() {
+                for (taps, value) in taps.chunks_exact_mut(line).zip(kernel) {
+                    taps[input * rows + row] = *value;
+                }
+            }
+        }
+        Weights::TurnedRound(_) => {
+            for (input, kernel) in kernels[output..].iter().step_by(outputs).enumerate() {
+                for (taps, value) in taps.chunks_exact_mut(line).zip(kernel.iter().rev()) {
+                    taps[input * rows + row] = *value;
+                }
             }
         }
     }
