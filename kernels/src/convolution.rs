@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::module::{conv_transpose2d, conv2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PadMode};
 
-use super::bridge::{Differentiable, Values, apply, is_ours};
+use super::bridge::{Operation, Values, apply, asked, is_ours};
 use super::conv;
 use super::geometry::{Border, Geometry, Weights};
 use super::simd::{best, has_vectors};
@@ -41,20 +41,12 @@ pub fn convolve(
     if !ours || !geometry.is_usual() {
         return convolve_plainly(x, weight, bias, &geometry);
     }
-    let [height, width] = geometry.size_out();
-    let shape = [batch, outputs, height, width];
-    let forward = |x: &Values, weight: &Values, bias: Option<&Values>| {
-        let output =
-            conv::forward(best(), &geometry, x.slice(), Weights::Plain(weight.slice()), bias.map(Values::slice));
-        let biases = bias.map_or(0, |bias| bias.shape()[0]);
-        let kept = Convolution { geometry, x: x.clone(), weight: weight.clone(), biases };
-        (Values::new(output, shape), kept)
-    };
     match bias {
-        Some(bias) => apply([x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()], |[x, weight, bias]| {
-            forward(&x, &weight, Some(&bias))
-        }),
-        None => apply([x.into_dispatch(), weight.into_dispatch()], |[x, weight]| forward(&x, &weight, None)),
+        Some(bias) => {
+            let operation = Convolution { geometry, biases: bias.dims()[0] };
+            apply([x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()], operation)
+        }
+        None => apply([x.into_dispatch(), weight.into_dispatch()], Convolution { geometry, biases: 0 }),
     }
 }
 
@@ -85,22 +77,28 @@ fn bias_gradient(gradient: &Values, area: usize, rows: usize, channels: usize) -
 #[derive(Debug, Clone)]
 struct Convolution {
     geometry: Geometry,
-    x: Values,
-    weight: Values,
     /// Rows of biases.
     biases: usize,
 }
 
 impl Convolution {
-    fn input_gradient(&self, gradient: &Values) -> Values {
+    fn output(&self, x: &Values, weight: &Values, bias: Option<&Values>) -> Values {
+        let Geometry { batch, outputs, .. } = self.geometry;
+        let [height, width] = self.geometry.size_out();
+        let weights = Weights::Plain(weight.slice());
+        let values = conv::forward(best(), &self.geometry, x.slice(), weights, bias.map(Values::slice));
+        Values::new(values, [batch, outputs, height, width])
+    }
+
+    fn input_gradient(&self, weight: &Values, gradient: &Values) -> Values {
         let Geometry { batch, inputs, size: [height, width], .. } = self.geometry;
-        let values = conv::input_gradient(best(), &self.geometry, gradient.slice(), self.weight.slice(), None);
+        let values = conv::input_gradient(best(), &self.geometry, gradient.slice(), weight.slice(), None);
         Values::new(values, [batch, inputs, height, width])
     }
 
-    fn weight_gradient(&self, gradient: &Values) -> Values {
+    fn weight_gradient(&self, x: &Values, gradient: &Values) -> Values {
         let Geometry { inputs, outputs, kernel: [height, width], .. } = self.geometry;
-        let values = weights::weight_gradient(best(), &self.geometry, self.x.slice(), gradient.slice());
+        let values = weights::weight_gradient(best(), &self.geometry, x.slice(), gradient.slice());
         Values::new(values, [outputs, inputs, height, width])
     }
 
@@ -110,18 +108,45 @@ impl Convolution {
     }
 }
 
-impl Differentiable<2> for Convolution {
-    fn backward(self, gradient: Values, [x, weight]: [bool; 2]) -> [Option<Values>; 2] {
-        [x.then(|| self.input_gradient(&gradient)), weight.then(|| self.weight_gradient(&gradient))]
+impl Operation<2> for Convolution {
+    type Kept = ();
+    const ASKS_FOR: [bool; 2] = [true; 2];
+    const IS_CHEAP: bool = false;
+
+    fn forward(&self, [x, weight]: &[Values; 2]) -> (Values, ()) {
+        (self.output(x, weight, None), ())
+    }
+
+    fn backward(self, (): (), inputs: [Option<Values>; 2], gradient: Values, wanted: [bool; 2]) -> [Option<Values>; 2] {
+        let [x, weight] = inputs.map(asked);
+        [
+            wanted[0].then(|| self.input_gradient(&weight, &gradient)),
+            wanted[1].then(|| self.weight_gradient(&x, &gradient)),
+        ]
     }
 }
 
-impl Differentiable<3> for Convolution {
-    fn backward(self, gradient: Values, [x, weight, bias]: [bool; 3]) -> [Option<Values>; 3] {
+impl Operation<3> for Convolution {
+    type Kept = ();
+    const ASKS_FOR: [bool; 3] = [true, true, false];
+    const IS_CHEAP: bool = false;
+
+    fn forward(&self, [x, weight, bias]: &[Values; 3]) -> (Values, ()) {
+        (self.output(x, weight, Some(bias)), ())
+    }
+
+    fn backward(
+        self,
+        (): (),
+        [x, weight, _]: [Option<Values>; 3],
+        gradient: Values,
+        wanted: [bool; 3],
+    ) -> [Option<Values>; 3] {
+        let (x, weight) = (asked(x), asked(weight));
         [
-            x.then(|| self.input_gradient(&gradient)),
-            weight.then(|| self.weight_gradient(&gradient)),
-            bias.then(|| self.bias_gradient(&gradient)),
+            wanted[0].then(|| self.input_gradient(&weight, &gradient)),
+            wanted[1].then(|| self.weight_gradient(&x, &gradient)),
+            wanted[2].then(|| self.bias_gradient(&gradient)),
         ]
     }
 }
@@ -165,17 +190,9 @@ pub fn convolve_transposed(
         let options = ConvTransposeOptions::new(stride, padding, padding_out, [1, 1], 1);
         return conv_transpose2d(x, weight, bias, options);
     };
-    let [tall, wide] = geometry.size;
-    let forward = |x: &Values, weight: &Values, bias: Option<&Values>| {
-        let output = conv::input_gradient(best(), &geometry, x.slice(), weight.slice(), bias.map(Values::slice));
-        let kept = Transposed { geometry, x: x.clone(), weight: weight.clone() };
-        (Values::new(output, [batch, channels_out, tall, wide]), kept)
-    };
     match bias {
-        Some(bias) => apply([x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()], |[x, weight, bias]| {
-            forward(&x, &weight, Some(&bias))
-        }),
-        None => apply([x.into_dispatch(), weight.into_dispatch()], |[x, weight]| forward(&x, &weight, None)),
+        Some(bias) => apply([x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()], Transposed { geometry }),
+        None => apply([x.into_dispatch(), weight.into_dispatch()], Transposed { geometry }),
     }
 }
 
@@ -183,38 +200,71 @@ pub fn convolve_transposed(
 #[derive(Debug, Clone)]
 struct Transposed {
     geometry: Geometry,
-    x: Values,
-    weight: Values,
 }
 
 impl Transposed {
-    fn input_gradient(&self, gradient: &Values) -> Values {
+    fn output(&self, x: &Values, weight: &Values, bias: Option<&Values>) -> Values {
+        let Geometry { batch, inputs, size: [tall, wide], .. } = self.geometry;
+        let bias = bias.map(Values::slice);
+        let values = conv::input_gradient(best(), &self.geometry, x.slice(), weight.slice(), bias);
+        Values::new(values, [batch, inputs, tall, wide])
+    }
+
+    fn input_gradient(&self, weight: &Values, gradient: &Values) -> Values {
         let [height, width] = self.geometry.size_out();
-        let values = conv::forward(best(), &self.geometry, gradient.slice(), Weights::Plain(self.weight.slice()), None);
+        let weights = Weights::Plain(weight.slice());
+        let values = conv::forward(best(), &self.geometry, gradient.slice(), weights, None);
         Values::new(values, [self.geometry.batch, self.geometry.outputs, height, width])
     }
 
-    fn weight_gradient(&self, gradient: &Values) -> Values {
+    fn weight_gradient(&self, x: &Values, gradient: &Values) -> Values {
         let Geometry { inputs, outputs, kernel: [height, width], .. } = self.geometry;
-        let values = weights::weight_gradient(best(), &self.geometry, gradient.slice(), self.x.slice());
+        let values = weights::weight_gradient(best(), &self.geometry, gradient.slice(), x.slice());
         Values::new(values, [outputs, inputs, height, width])
     }
 }
 
-impl Differentiable<2> for Transposed {
-    fn backward(self, gradient: Values, [x, weight]: [bool; 2]) -> [Option<Values>; 2] {
-        [x.then(|| self.input_gradient(&gradient)), weight.then(|| self.weight_gradient(&gradient))]
+impl Operation<2> for Transposed {
+    type Kept = ();
+    const ASKS_FOR: [bool; 2] = [true; 2];
+    const IS_CHEAP: bool = false;
+
+    fn forward(&self, [x, weight]: &[Values; 2]) -> (Values, ()) {
+        (self.output(x, weight, None), ())
+    }
+
+    fn backward(self, (): (), inputs: [Option<Values>; 2], gradient: Values, wanted: [bool; 2]) -> [Option<Values>; 2] {
+        let [x, weight] = inputs.map(asked);
+        [
+            wanted[0].then(|| self.input_gradient(&weight, &gradient)),
+            wanted[1].then(|| self.weight_gradient(&x, &gradient)),
+        ]
     }
 }
 
-impl Differentiable<3> for Transposed {
-    fn backward(self, gradient: Values, [x, weight, bias]: [bool; 3]) -> [Option<Values>; 3] {
+impl Operation<3> for Transposed {
+    type Kept = ();
+    const ASKS_FOR: [bool; 3] = [true, true, false];
+    const IS_CHEAP: bool = false;
+
+    fn forward(&self, [x, weight, bias]: &[Values; 3]) -> (Values, ()) {
+        (self.output(x, weight, Some(bias)), ())
+    }
+
+    fn backward(
+        self,
+        (): (),
+        [x, weight, _]: [Option<Values>; 3],
+        gradient: Values,
+        wanted: [bool; 3],
+    ) -> [Option<Values>; 3] {
+        let (x, weight) = (asked(x), asked(weight));
         let channels = self.geometry.inputs;
         let sums = || bias_gradient(&gradient, self.geometry.area(), 1, channels);
         [
-            x.then(|| self.input_gradient(&gradient)),
-            weight.then(|| self.weight_gradient(&gradient)),
-            bias.then(|| Values::new(sums(), [channels])),
+            wanted[0].then(|| self.input_gradient(&weight, &gradient)),
+            wanted[1].then(|| self.weight_gradient(&x, &gradient)),
+            wanted[2].then(|| Values::new(sums(), [channels])),
         ]
     }
 }

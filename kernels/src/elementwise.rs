@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::bridge::{Differentiable, Values, apply, is_ours, plain_values};
+use super::bridge::{Operation, Values, apply, asked, is_ours, plain_values};
 use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu};
 use super::normalisation::activate_plainly;
 use super::simd::{Shared, best, has_vectors, vectorised};
@@ -16,18 +16,25 @@ pub fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<
     if !has_vectors() || !is_ours(&x) {
         return activate_plainly(x, activation);
     }
-    apply([x.into_dispatch()], |[x]| (by_curve(&x, None, activation), Activated { x, activation }))
+    apply([x.into_dispatch()], Activated { activation })
 }
 
 #[derive(Debug, Clone)]
 struct Activated {
-    x: Values,
     activation: Activation,
 }
 
-impl Differentiable<1> for Activated {
-    fn backward(self, gradient: Values, _: [bool; 1]) -> [Option<Values>; 1] {
-        [Some(by_curve(&self.x, Some(&gradient), self.activation))]
+impl Operation<1> for Activated {
+    type Kept = ();
+    const ASKS_FOR: [bool; 1] = [true];
+    const IS_CHEAP: bool = true;
+
+    fn forward(&self, [x]: &[Values; 1]) -> (Values, ()) {
+        (by_curve(x, None, self.activation), ())
+    }
+
+    fn backward(self, (): (), [x]: [Option<Values>; 1], gradient: Values, _: [bool; 1]) -> [Option<Values>; 1] {
+        [Some(by_curve(&asked(x), Some(&gradient), self.activation))]
     }
 }
 
@@ -135,10 +142,7 @@ pub fn add_scaled<const D: usize>(a: Tensor<D>, b: Tensor<D>, factor: f64) -> Te
     if !has_vectors() || !is_ours(&a) || !is_ours(&b) || a.dims() != b.dims() {
         return (a + b) * factor;
     }
-    let factor = factor as f32;
-    apply([a.into_dispatch(), b.into_dispatch()], |[a, b]| {
-        (combine(&a, &b, move |a, b| (a + b) * factor), Sum { factor })
-    })
+    apply([a.into_dispatch(), b.into_dispatch()], Sum { factor: factor as f32 })
 }
 
 #[derive(Debug, Clone)]
@@ -146,8 +150,17 @@ struct Sum {
     factor: f32,
 }
 
-impl Differentiable<2> for Sum {
-    fn backward(self, gradient: Values, [a, b]: [bool; 2]) -> [Option<Values>; 2] {
+impl Operation<2> for Sum {
+    type Kept = ();
+    const ASKS_FOR: [bool; 2] = [false; 2];
+    const IS_CHEAP: bool = true;
+
+    fn forward(&self, [a, b]: &[Values; 2]) -> (Values, ()) {
+        let factor = self.factor;
+        (combine(a, b, move |a, b| (a + b) * factor), ())
+    }
+
+    fn backward(self, (): (), _: [Option<Values>; 2], gradient: Values, [a, b]: [bool; 2]) -> [Option<Values>; 2] {
         let factor = self.factor;
         let scaled = combine(&gradient, &gradient, move |gradient, _| gradient * factor);
         [a.then(|| scaled.clone()), b.then(|| scaled.clone())]

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::{leaky_relu, relu, silu};
 
-use super::bridge::{Differentiable, Values, apply, is_ours};
+use super::bridge::{Operation, Values, apply, asked, is_ours};
 use super::curve::Activation;
 use super::norm::{self, Groups, Moments};
 use super::simd::{best, has_vectors};
@@ -34,18 +34,10 @@ pub fn normalise(
     }
     let (area, eps) = (height * width, eps as f32);
     let groups = Groups { batch, channels, area, groups, eps, activation };
-    let forward = |x: Values, affine: Option<[Values; 2]>| {
-        let [scale, shift] = affine.as_ref().map_or([None, None], |[scale, shift]| [Some(scale), Some(shift)]);
-        let (output, moments) =
-            norm::forward(best(), &groups, x.slice(), scale.map(Values::slice), shift.map(Values::slice));
-        (Values::new(output, [batch, channels, height, width]), Norm { groups, x, affine, moments })
-    };
+    let operation = Norm { groups, shape: [batch, channels, height, width] };
     match affine {
-        Some([scale, shift]) => {
-            let inputs = [x.into_dispatch(), scale.into_dispatch(), shift.into_dispatch()];
-            apply(inputs, |[x, scale, shift]| forward(x, Some([scale, shift])))
-        }
-        None => apply([x.into_dispatch()], |[x]| forward(x, None)),
+        Some([scale, shift]) => apply([x.into_dispatch(), scale.into_dispatch(), shift.into_dispatch()], operation),
+        None => apply([x.into_dispatch()], operation),
     }
 }
 
@@ -71,24 +63,30 @@ pub fn activate_plainly<const D: usize>(x: Tensor<D>, activation: Activation) ->
 #[derive(Debug, Clone)]
 struct Norm {
     groups: Groups,
-    x: Values,
-    affine: Option<[Values; 2]>,
-    moments: Vec<Moments>,
+    shape: [usize; 4],
 }
 
 impl Norm {
-    fn gradients(&self, gradient: &Values) -> norm::Gradients {
-        let affine = self.affine.as_ref().map_or([None, None], |affine| affine.each_ref().map(|t| Some(t.slice())));
-        norm::backward(best(), &self.groups, self.x.slice(), affine, &self.moments, gradient.slice())
+    fn output(&self, x: &Values, affine: [Option<&Values>; 2]) -> (Values, Vec<Moments>) {
+        let [scale, shift] = affine.map(|table| table.map(Values::slice));
+        let (output, moments) = norm::forward(best(), &self.groups, x.slice(), scale, shift);
+        (Values::new(output, self.shape), moments)
     }
 
-    fn x_gradient(&self, values: Vec<f32>) -> Values {
-        Values::new(values, self.x.shape())
+    fn gradients(
+        &self,
+        moments: &[Moments],
+        x: &Values,
+        affine: [Option<&Values>; 2],
+        gradient: &Values,
+    ) -> norm::Gradients {
+        let affine = affine.map(|table| table.map(Values::slice));
+        norm::backward(best(), &self.groups, x.slice(), affine, moments, gradient.slice())
     }
 
-    /// The gradient of one of the tables, of which there may be one row for all images.
-    fn table_gradient(&self, place: usize, values: Vec<f32>) -> Values {
-        let shape = self.affine.as_ref().expect("there are tables")[place].shape();
+    /// The gradient of a table, of which there may be one row for all images.
+    fn table_gradient(&self, table: &Values, values: Vec<f32>) -> Values {
+        let shape = table.shape();
         if shape[0] == self.groups.batch {
             return Values::new(values, shape);
         }
@@ -102,19 +100,49 @@ impl Norm {
     }
 }
 
-impl Differentiable<1> for Norm {
-    fn backward(self, gradient: Values, _: [bool; 1]) -> [Option<Values>; 1] {
-        [Some(self.x_gradient(self.gradients(&gradient).x))]
+impl Operation<1> for Norm {
+    type Kept = Vec<Moments>;
+    const ASKS_FOR: [bool; 1] = [true];
+    const IS_CHEAP: bool = true;
+
+    fn forward(&self, [x]: &[Values; 1]) -> (Values, Vec<Moments>) {
+        self.output(x, [None, None])
+    }
+
+    fn backward(
+        self,
+        moments: Vec<Moments>,
+        [x]: [Option<Values>; 1],
+        gradient: Values,
+        _: [bool; 1],
+    ) -> [Option<Values>; 1] {
+        let gradients = self.gradients(&moments, &asked(x), [None, None], &gradient);
+        [Some(Values::new(gradients.x, self.shape))]
     }
 }
 
-impl Differentiable<3> for Norm {
-    fn backward(self, gradient: Values, [x, scale, shift]: [bool; 3]) -> [Option<Values>; 3] {
-        let gradients = self.gradients(&gradient);
+impl Operation<3> for Norm {
+    type Kept = Vec<Moments>;
+    const ASKS_FOR: [bool; 3] = [true; 3];
+    const IS_CHEAP: bool = true;
+
+    fn forward(&self, [x, scale, shift]: &[Values; 3]) -> (Values, Vec<Moments>) {
+        self.output(x, [Some(scale), Some(shift)])
+    }
+
+    fn backward(
+        self,
+        moments: Vec<Moments>,
+        inputs: [Option<Values>; 3],
+        gradient: Values,
+        wanted: [bool; 3],
+    ) -> [Option<Values>; 3] {
+        let [x, scale, shift] = inputs.map(asked);
+        let gradients = self.gradients(&moments, &x, [Some(&scale), Some(&shift)], &gradient);
         [
-            x.then(|| self.x_gradient(gradients.x)),
-            scale.then(|| self.table_gradient(0, gradients.scale)),
-            shift.then(|| self.table_gradient(1, gradients.shift)),
+            wanted[0].then(|| Values::new(gradients.x, self.shape)),
+            wanted[1].then(|| self.table_gradient(&scale, gradients.scale)),
+            wanted[2].then(|| self.table_gradient(&shift, gradients.shift)),
         ]
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::bridge::{Differentiable, Values, apply, is_ours};
+use super::bridge::{Operation, Values, apply, is_ours};
 use super::simd::{best, has_vectors};
 use super::stencil::{self, Resize};
 
@@ -16,7 +16,7 @@ pub fn resize(x: Tensor<4>, how: Resize) -> Tensor<4> {
     if !has_vectors() || !is_ours(&x) || batch * channels * height * width == 0 {
         return by_products(x, how);
     }
-    apply([x.into_dispatch()], |[x]| (resized(&x, how, 1.0), Resized { how }))
+    apply([x.into_dispatch()], Resized { how })
 }
 
 fn resized(x: &Values, how: Resize, factor: f32) -> Values {
@@ -30,8 +30,16 @@ struct Resized {
     how: Resize,
 }
 
-impl Differentiable<1> for Resized {
-    fn backward(self, gradient: Values, _: [bool; 1]) -> [Option<Values>; 1] {
+impl Operation<1> for Resized {
+    type Kept = ();
+    const ASKS_FOR: [bool; 1] = [false];
+    const IS_CHEAP: bool = true;
+
+    fn forward(&self, [x]: &[Values; 1]) -> (Values, ()) {
+        (resized(x, self.how, 1.0), ())
+    }
+
+    fn backward(self, (): (), _: [Option<Values>; 1], gradient: Values, _: [bool; 1]) -> [Option<Values>; 1] {
         let (how, factor) = self.how.transpose();
         [Some(resized(&gradient, how, factor))]
     }

@@ -275,3 +275,28 @@ fn squares_are_summed_up() {
     let tensor = Tensor::<1>::from_data(TensorData::new(values, [40_011]), &Device::flex());
     assert_eq!(sum_of_squares(tensor).into_scalar::<f32>(), expected);
 }
+
+#[test]
+fn gradients_are_the_same_where_cheap_operations_are_done_once_more() {
+    let gradients = |device: Device| {
+        let mut random = Rng::with_seed(6);
+        let mut draw = |shape: [usize; 4]| {
+            let values = numbers(&mut random, shape.iter().product());
+            Tensor::<4>::from_data(TensorData::new(values, shape), (&device, DType::F32)).require_grad()
+        };
+        let (x, table) = (draw([2, 8, 16, 16]), draw([1, 1, 2, 8]));
+        let (first, second) = (draw([12, 8, 3, 3]), draw([8, 12, 3, 3]));
+        let affine = [0, 1].map(|i| table.clone().slice([0..1, 0..1, i..i + 1, 0..8]).reshape([1, 8]));
+        let h = normalise(x.clone(), Some(affine), 4, 1e-5, Activation::Silu);
+        let h = convolve(resize(h, Resize::Halve), first.clone(), None, [1, 1], [1, 1], Border::Zero);
+        let h = activate(normalise(h, None, 12, 1e-5, Activation::Identity), Activation::LeakyRelu(0.2));
+        let h = convolve(resize(h, Resize::Double), second.clone(), None, [1, 1], [1, 1], Border::Zero);
+        let loss = add_scaled(x.clone(), h, 0.7).square().sum();
+        let gradients = loss.backward();
+        [x, table, first, second].map(|tensor| {
+            tensor.grad(&gradients).expect("every tensor has a gradient").into_data().try_into_vec::<f32>().unwrap()
+        })
+    };
+    let device = Device::flex().autodiff();
+    assert!(gradients(device.clone()) == gradients(device.gradient_checkpointing()));
+}

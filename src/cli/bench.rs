@@ -27,6 +27,9 @@ pub struct Args {
     /// Images in a batch of the translator [default: that of the preset]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     batch: Option<u64>,
+    /// Compute norms and activations once more on the way back instead of keeping them, in iterations of SynDiff
+    #[arg(long)]
+    recompute: bool,
     /// How often each part is timed
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
@@ -76,6 +79,7 @@ impl Args {
         let mut config = TrainConfig::preset(self.preset.into());
         config.networks.crop = self.size.unwrap_or(config.networks.crop);
         config.batch = self.batch.map_or(config.batch, |batch| batch as usize);
+        config.step.recompute = self.recompute;
         config.networks.check()?;
         let device = self.device.choose()?;
         let parts: Vec<Part> = if self.only.is_empty() {

@@ -83,6 +83,9 @@ struct Overrides {
     /// Whether what is light in one look is light in the other; free leaves it to chance
     #[arg(long, value_enum)]
     contrast: Option<ContrastArg>,
+    /// Compute norms and activations once more on the way back instead of keeping them: less memory, more time
+    #[arg(long)]
+    recompute: bool,
     /// Passes over the data
     #[arg(long)]
     epochs: Option<u64>,
@@ -136,6 +139,7 @@ impl Overrides {
         set(&mut config.pixel_size_um, self.pixel_size_um);
         config.balance_crops |= self.balance_crops;
         set(&mut config.step.contrast, self.contrast.map(Into::into));
+        config.step.recompute |= self.recompute;
         set(&mut config.epochs, self.epochs);
         set(&mut config.iterations_per_epoch, self.iterations_per_epoch);
         set(&mut config.batch, self.batch);

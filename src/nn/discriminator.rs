@@ -163,7 +163,7 @@ impl TimeDiscriminator {
     /// As [`forward`](Self::forward); output: `[batch, 1, height, width]`.
     pub fn input_gradient(&self, x_t: Tensor<4>, step: Tensor<1>, x_next: Tensor<4>) -> Tensor<4> {
         let x_t = x_t.detach().autodiff().require_grad();
-        let logits = self.clone().no_grad().forward(x_t.clone(), step, x_next);
+        let logits = self.valid().forward(x_t.clone(), step, x_next);
         x_t.grad(&logits.sum().backward()).expect("the logits depend on the input")
     }
 

@@ -3,7 +3,7 @@
 //! Weights are drawn on the host from a [`Stream`], so that a seed gives the same network on every device.
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, GradientCheckpointingStrategy, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use synlabel_kernels::{Border, convolve, convolve_transposed};
 
@@ -54,6 +54,16 @@ pub struct Cast(pub DType);
 impl ModuleMapper for Cast {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         param.map(|tensor| tensor.cast(self.0))
+    }
+}
+
+/// Has cheap operations on the parameters of a network, and on what comes of them, done once more on the way back instead
+/// of keeping their results.
+pub struct Recompute;
+
+impl ModuleMapper for Recompute {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.with_gradient_checkpointing_strategy(GradientCheckpointingStrategy::Balanced))
     }
 }
 

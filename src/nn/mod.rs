@@ -18,7 +18,7 @@ mod unet;
 pub use attention::Attention;
 pub use diffusive_generator::{DiffusiveGenerator, DiffusiveGeneratorConfig, Embedding, InputPyramid};
 pub use discriminator::{DiscriminatorSize, TimeDiscriminator, TimeDiscriminatorConfig};
-pub use layers::{Cast, Conv, Init, Linear, Precision, Spread, TransposedConv, constant};
+pub use layers::{Cast, Conv, Init, Linear, Precision, Recompute, Spread, TransposedConv, constant};
 pub use norms::{AdaptiveGroupNorm, GroupNorm, InstanceNorm};
 pub use patch_discriminator::{PatchDiscriminator, PatchDiscriminatorConfig};
 pub use tangent::Signal;

@@ -14,7 +14,7 @@ use super::networks::{Discriminators, Generators};
 use crate::diffusion::Schedule;
 use crate::domain::{Domain, Pair};
 use crate::losses;
-use crate::nn::{Embedding, constant};
+use crate::nn::{Embedding, Recompute, constant};
 
 /// What becomes of light and dark in a translation. Without pairs nothing tells whether the dark rings of one look are the
 /// dark or the bright rings of the other: a translator that turns light and dark over, and turns them back on its way
@@ -64,6 +64,9 @@ pub struct StepOptions {
     pub contrast: Contrast,
     /// For how many iterations they do.
     pub contrast_iterations: u64,
+    /// Norms, activations and resampling are done once more on the way back instead of being kept: less memory, more
+    /// time, the same numbers.
+    pub recompute: bool,
 }
 
 impl Default for StepOptions {
@@ -76,6 +79,7 @@ impl Default for StepOptions {
             ema_decay: 0.999,
             contrast: Contrast::Free,
             contrast_iterations: 100,
+            recompute: false,
         }
     }
 }
@@ -190,6 +194,11 @@ impl StepState {
         context: &StepContext,
         rates: LearningRates,
     ) -> LossTerms {
+        if context.options.recompute {
+            // The optimiser's new weights do not know of it.
+            self.generators = self.generators.clone().map(&mut Recompute);
+            self.discriminators = self.discriminators.clone().map(&mut Recompute);
+        }
         let mut terms = self.step_discriminators(batch, &draws.discriminators, context, rates.discriminators);
         terms.extend(self.step_generators(batch, &draws.generators, context, rates.generators));
         let decay = if self.step == 0 { 0.0 } else { context.options.ema_decay };

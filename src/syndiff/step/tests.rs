@@ -61,7 +61,7 @@ fn draws(stream: &mut Stream, times: &[usize], dtype: DType) -> StepDraws {
 const RATE: f64 = 0.01;
 
 /// The losses, and the weights before and after a step of plain gradient descent, of every network.
-fn moved(dtype: DType) -> ([Option<f32>; 9], Vec<[HostTensors; 2]>) {
+fn moved(dtype: DType, options: StepOptions) -> ([Option<f32>; 9], Vec<[HostTensors; 2]>) {
     let device = Device::flex();
     let config = narrow();
     let mut init = Init::new(Stream::new(3), &device, Precision::F32);
@@ -82,7 +82,6 @@ fn moved(dtype: DType) -> ([Option<f32>; 9], Vec<[HostTensors; 2]>) {
     let mut stream = Stream::new(6);
     let batch = Pair::from_fn(|_| noise(&mut stream, [2, 1, CROP, CROP], dtype).tanh());
     let draws = draws(&mut stream, &[0, 2], dtype);
-    let options = StepOptions::default();
     let context = StepContext { schedule: config.schedule.init().unwrap(), embedding: Embedding::Positional, options };
     let mut state = StepState::new(generators, discriminators, &context.options);
     state.generator_optimiser = SgdConfig::new().init();
@@ -97,7 +96,8 @@ fn moved(dtype: DType) -> ([Option<f32>; 9], Vec<[HostTensors; 2]>) {
 /// operations as with ours; one rectifier is then 1e-2 of a translator's gradient. These draws turn none over.)
 #[test]
 fn gradients_of_a_whole_iteration_are_those_of_plain_operations() {
-    let ((losses, ours), (plain_losses, plain)) = (moved(DType::F32), moved(DType::F64));
+    let ((losses, ours), (plain_losses, plain)) =
+        (moved(DType::F32, StepOptions::default()), moved(DType::F64, StepOptions::default()));
     for (name, (ours, plain)) in TERM_NAMES.iter().zip(losses.iter().zip(&plain_losses)) {
         let (ours, plain) = (ours.unwrap(), plain.unwrap());
         assert!((ours - plain).abs() < 1e-4 * plain.abs().max(1.0), "{name}: {ours} is not {plain}");
@@ -116,6 +116,14 @@ fn gradients_of_a_whole_iteration_are_those_of_plain_operations() {
         let size = norm(&mut plain.iter().copied());
         assert!(size > 1e-3 && error < 1e-4 * size, "the gradient of {size} is wrong by {error}");
     }
+}
+
+#[test]
+fn what_is_computed_once_more_changes_no_bit() {
+    let (losses, weights) = moved(DType::F32, StepOptions { recompute: true, ..StepOptions::default() });
+    let (plain_losses, plain_weights) = moved(DType::F32, StepOptions::default());
+    assert_eq!(losses, plain_losses);
+    assert!(weights == plain_weights);
 }
 
 /// Translators into both looks after some iterations on stripes: how their output goes with their input.
