@@ -32,7 +32,9 @@ fn both_ways(
 }
 
 fn layers(criterion: &mut Criterion) {
-    for (batch, inputs, outputs, side) in [(4, 16, 16, 32), (4, 64, 64, 16), (1, 64, 64, 128), (1, 256, 256, 32)] {
+    for (batch, inputs, outputs, side) in
+        [(4, 16, 16, 32), (4, 24, 24, 64), (4, 64, 64, 16), (1, 64, 64, 128), (1, 256, 256, 32)]
+    {
         let name = format!("convolution {inputs} to {outputs} at {side} px, batch {batch}");
         both_ways(criterion, &name, [[batch, inputs, side, side], [outputs, inputs, 3, 3]], |x, weight| {
             convolve(x, weight, None, [1, 1], [1, 1], Border::Zero)

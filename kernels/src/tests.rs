@@ -161,6 +161,20 @@ fn activations_and_sums_agree_with_plain_ones() {
 }
 
 #[test]
+fn softmax_agrees_with_a_plain_one() {
+    for (rows, length) in [(1, 1), (3, 7), (5, 64), (2, 1000)] {
+        agree("softmax", &[2 * rows * length], |tensors| {
+            softmax(tensors[0].clone().reshape([2, rows, length]), 3.5).flatten(0, 2)
+        });
+    }
+    // Where exponentials alone would be too large.
+    let x = Tensor::<1>::from_floats([1e4, 0.0, -1e4, f32::NAN, 0.0, 0.0], &Device::flex()).reshape([1, 2, 3]);
+    let y = softmax(x, 1.0).into_data().try_into_vec::<f32>().unwrap();
+    assert!((y[0] - 1.0).abs() < 1e-6 && y[1] < 1e-30 && y[2] < 1e-30);
+    assert!(y[3].is_nan());
+}
+
+#[test]
 fn operations_on_constants_and_parameters_mix() {
     let device = Device::flex();
     let constant = Tensor::<4>::ones([1, 2, 4, 4], &device);

@@ -1,14 +1,16 @@
 //! Self-attention over all positions of a feature map (method §3.2).
 
 use std::f64::consts::FRAC_1_SQRT_2;
-use synlabel_kernels::add_scaled;
+use synlabel_kernels::{add_scaled, softmax};
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::softmax;
 
 use super::layers::{Init, Linear, Spread};
 use super::norms::GroupNorm;
+
+/// Weights that are held at a time: all pairs of positions of a large map would not fit into the caches.
+const WEIGHTS: usize = 1 << 20;
 
 /// Single-head attention with a residual connection: (x + project(softmax(qᵀk/√C)·v))/√2.
 #[derive(Module, Debug)]
@@ -48,8 +50,13 @@ impl Attention {
             .reshape([batch * positions, channels]);
         let map = |linear: &Linear| linear.forward(features.clone()).reshape([batch, positions, channels]);
         let (query, key, value) = (map(&self.query), map(&self.key), map(&self.value));
-        let weights = softmax(query.matmul(key.swap_dims(1, 2)) / (channels as f64).sqrt(), 2);
-        let attended = weights.matmul(value).reshape([batch * positions, channels]);
+        let (key, factor) = (key.swap_dims(1, 2), (channels as f64).sqrt().recip());
+        let attended = query
+            .split((WEIGHTS / (batch * positions)).max(1), 1)
+            .into_iter()
+            .map(|query| softmax(query.matmul(key.clone()), factor).matmul(value.clone()))
+            .collect();
+        let attended = Tensor::cat(attended, 1).reshape([batch * positions, channels]);
         let attended = self
             .project
             .forward(attended)
