@@ -14,6 +14,7 @@ import time
 import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from networks import Generator, PatchDiscriminator, TimeDiscriminator, Translator, Unet
@@ -181,14 +182,21 @@ def segmentation_step(network, size):
 
 
 class Operations(TorchDispatchMode):
-    """Counts floating-point operations, two for each product and sum; PyTorch's own counter cannot with `autograd.grad`."""
+    """Counts floating-point operations, two for each product and sum (PyTorch's own counter cannot with `autograd.grad`), and
+    the bytes that go in and out of all operations, each of which reads its inputs and writes its outputs once."""
 
     count = 0
+    bytes = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         output = function(*args, **(kwargs or {}))
         if formula := flop_registry.get(function._overloadpacket):
             self.count += formula(*args, **(kwargs or {}), out_val=output)
+        tensors = [[x for x in tree_leaves(values) if isinstance(x, torch.Tensor)] for values in ((args, kwargs), output)]
+        places = [{x.untyped_storage().data_ptr() for x in side} for side in tensors]
+        # A view moves nothing; what changes in place does.
+        if function._schema.is_mutable or not places[1] <= places[0]:
+            self.bytes += sum(x.numel() * x.element_size() for side in tensors for x in side)
         return output
 
 
@@ -215,7 +223,7 @@ def main():
     parser.add_argument("--batch", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--operations", action="store_true", help="count the floating-point operations of matrix products and convolutions, and time nothing")
+    parser.add_argument("--operations", action="store_true", help="count the floating-point operations of matrix products and convolutions and the bytes of all operations, and time nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
@@ -225,7 +233,7 @@ def main():
     if options.operations:
         with Operations() as operations:
             work()
-        print(json.dumps(dict(part=options.part, operations=operations.count)))
+        print(json.dumps(dict(part=options.part, operations=operations.count, bytes=operations.bytes)))
         return
     trains = options.part.startswith("iteration") or options.part == "segmentation-step"
     seconds = []
