@@ -1,5 +1,7 @@
 //! Convolutions of tensors. See [`conv`](super::conv) for the arithmetic.
 
+use std::fmt::Debug;
+
 use burn::tensor::Tensor;
 use burn::tensor::module::{conv_transpose2d, conv2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PadMode};
@@ -44,9 +46,9 @@ pub fn convolve(
     match bias {
         Some(bias) => {
             let operation = Convolution { geometry, biases: bias.dims()[0] };
-            apply([x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()], operation)
+            apply([x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()], Recorded(operation))
         }
-        None => apply([x.into_dispatch(), weight.into_dispatch()], Convolution { geometry, biases: 0 }),
+        None => apply([x.into_dispatch(), weight.into_dispatch()], Recorded(Convolution { geometry, biases: 0 })),
     }
 }
 
@@ -81,7 +83,7 @@ struct Convolution {
     biases: usize,
 }
 
-impl Convolution {
+impl Layer for Convolution {
     fn output(&self, x: &Values, weight: &Values, bias: Option<&Values>) -> Values {
         let Geometry { batch, outputs, .. } = self.geometry;
         let [height, width] = self.geometry.size_out();
@@ -108,31 +110,43 @@ impl Convolution {
     }
 }
 
-impl Operation<2> for Convolution {
+/// A convolution or a transposed one.
+trait Layer: Debug + Clone + Send + 'static {
+    fn output(&self, x: &Values, weight: &Values, bias: Option<&Values>) -> Values;
+    fn input_gradient(&self, weight: &Values, gradient: &Values) -> Values;
+    fn weight_gradient(&self, x: &Values, gradient: &Values) -> Values;
+    fn bias_gradient(&self, gradient: &Values) -> Values;
+}
+
+/// As an operation on input and weights, and a bias where there is one.
+#[derive(Debug, Clone)]
+struct Recorded<L>(L);
+
+impl<L: Layer> Operation<2> for Recorded<L> {
     type Kept = ();
     const ASKS_FOR: [bool; 2] = [true; 2];
     const IS_CHEAP: bool = false;
 
     fn forward(&self, [x, weight]: &[Values; 2]) -> (Values, ()) {
-        (self.output(x, weight, None), ())
+        (self.0.output(x, weight, None), ())
     }
 
     fn backward(self, (): (), inputs: [Option<Values>; 2], gradient: Values, wanted: [bool; 2]) -> [Option<Values>; 2] {
         let [x, weight] = inputs.map(asked);
         [
-            wanted[0].then(|| self.input_gradient(&weight, &gradient)),
-            wanted[1].then(|| self.weight_gradient(&x, &gradient)),
+            wanted[0].then(|| self.0.input_gradient(&weight, &gradient)),
+            wanted[1].then(|| self.0.weight_gradient(&x, &gradient)),
         ]
     }
 }
 
-impl Operation<3> for Convolution {
+impl<L: Layer> Operation<3> for Recorded<L> {
     type Kept = ();
     const ASKS_FOR: [bool; 3] = [true, true, false];
     const IS_CHEAP: bool = false;
 
     fn forward(&self, [x, weight, bias]: &[Values; 3]) -> (Values, ()) {
-        (self.output(x, weight, Some(bias)), ())
+        (self.0.output(x, weight, Some(bias)), ())
     }
 
     fn backward(
@@ -144,9 +158,9 @@ impl Operation<3> for Convolution {
     ) -> [Option<Values>; 3] {
         let (x, weight) = (asked(x), asked(weight));
         [
-            wanted[0].then(|| self.input_gradient(&weight, &gradient)),
-            wanted[1].then(|| self.weight_gradient(&x, &gradient)),
-            wanted[2].then(|| self.bias_gradient(&gradient)),
+            wanted[0].then(|| self.0.input_gradient(&weight, &gradient)),
+            wanted[1].then(|| self.0.weight_gradient(&x, &gradient)),
+            wanted[2].then(|| self.0.bias_gradient(&gradient)),
         ]
     }
 }
@@ -191,8 +205,10 @@ pub fn convolve_transposed(
         return conv_transpose2d(x, weight, bias, options);
     };
     match bias {
-        Some(bias) => apply([x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()], Transposed { geometry }),
-        None => apply([x.into_dispatch(), weight.into_dispatch()], Transposed { geometry }),
+        Some(bias) => {
+            apply([x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()], Recorded(Transposed { geometry }))
+        }
+        None => apply([x.into_dispatch(), weight.into_dispatch()], Recorded(Transposed { geometry })),
     }
 }
 
@@ -202,7 +218,7 @@ struct Transposed {
     geometry: Geometry,
 }
 
-impl Transposed {
+impl Layer for Transposed {
     fn output(&self, x: &Values, weight: &Values, bias: Option<&Values>) -> Values {
         let Geometry { batch, inputs, size: [tall, wide], .. } = self.geometry;
         let bias = bias.map(Values::slice);
@@ -222,49 +238,9 @@ impl Transposed {
         let values = weights::weight_gradient(best(), &self.geometry, gradient.slice(), x.slice());
         Values::new(values, [outputs, inputs, height, width])
     }
-}
 
-impl Operation<2> for Transposed {
-    type Kept = ();
-    const ASKS_FOR: [bool; 2] = [true; 2];
-    const IS_CHEAP: bool = false;
-
-    fn forward(&self, [x, weight]: &[Values; 2]) -> (Values, ()) {
-        (self.output(x, weight, None), ())
-    }
-
-    fn backward(self, (): (), inputs: [Option<Values>; 2], gradient: Values, wanted: [bool; 2]) -> [Option<Values>; 2] {
-        let [x, weight] = inputs.map(asked);
-        [
-            wanted[0].then(|| self.input_gradient(&weight, &gradient)),
-            wanted[1].then(|| self.weight_gradient(&x, &gradient)),
-        ]
-    }
-}
-
-impl Operation<3> for Transposed {
-    type Kept = ();
-    const ASKS_FOR: [bool; 3] = [true, true, false];
-    const IS_CHEAP: bool = false;
-
-    fn forward(&self, [x, weight, bias]: &[Values; 3]) -> (Values, ()) {
-        (self.output(x, weight, Some(bias)), ())
-    }
-
-    fn backward(
-        self,
-        (): (),
-        [x, weight, _]: [Option<Values>; 3],
-        gradient: Values,
-        wanted: [bool; 3],
-    ) -> [Option<Values>; 3] {
-        let (x, weight) = (asked(x), asked(weight));
+    fn bias_gradient(&self, gradient: &Values) -> Values {
         let channels = self.geometry.inputs;
-        let sums = || bias_gradient(&gradient, self.geometry.area(), 1, channels);
-        [
-            wanted[0].then(|| self.input_gradient(&weight, &gradient)),
-            wanted[1].then(|| self.weight_gradient(&x, &gradient)),
-            wanted[2].then(|| Values::new(sums(), [channels])),
-        ]
+        Values::new(bias_gradient(gradient, self.geometry.area(), 1, channels), [channels])
     }
 }
