@@ -69,7 +69,7 @@ fn convolve_plainly(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<2>>, ge
 
 /// The sums over the planes, and over the images too where there is one row of biases: `[rows, channels]`.
 fn bias_gradient(gradient: &Values, area: usize, rows: usize, channels: usize) -> Vec<f32> {
-    let sums = weights::plane_sums(gradient.slice(), area);
+    let sums = weights::plane_sums(best(), gradient.slice(), area);
     if sums.len() == rows * channels {
         return sums;
     }

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::bridge::{Operation, Values, apply, asked, is_ours, plain_values};
 use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu};
 use super::normalisation::activate_plainly;
-use super::simd::{Shared, best, has_vectors, vectorised};
+use super::simd::{Shared, all_written, best, has_vectors, sum_by, vectorised};
 use super::team::{each, each_chunk};
 
 /// Values that one thread takes at a time.
@@ -42,8 +42,8 @@ impl Operation<1> for Activated {
 fn by_curve(x: &Values, gradient: Option<&Values>, activation: Activation) -> Values {
     fn go(x: &Values, gradient: Option<&Values>, curve: impl Curve) -> Values {
         match gradient {
-            None => combine(x, x, move |x, _| curve.value(x)),
-            Some(gradient) => combine(x, gradient, move |x, gradient| gradient * curve.slope(x)),
+            None => combine([x], move |[x]| curve.value(x)),
+            Some(gradient) => combine([x, gradient], move |[x, gradient]| gradient * curve.slope(x)),
         }
     }
     match activation {
@@ -54,11 +54,10 @@ fn by_curve(x: &Values, gradient: Option<&Values>, activation: Activation) -> Va
     }
 }
 
-/// A function of the values of two tensors of one shape.
-fn combine(a: &Values, b: &Values, of: impl Fn(f32, f32) -> f32 + Copy + Send + Sync) -> Values {
-    let of = move |[a, b]: [f32; 2]| [of(a, b)];
-    let [values] = combine_all([a, b].map(Values::slice), of);
-    Values::new(values, a.shape())
+/// A function of the values of several tensors of one shape.
+fn combine<const I: usize>(inputs: [&Values; I], of: impl Fn([f32; I]) -> f32 + Copy + Send + Sync) -> Values {
+    let [values] = combine_all(inputs.map(Values::slice), move |values| [of(values)]);
+    Values::new(values, inputs[0].shape())
 }
 
 /// Several functions of the values of several tensors of one length, in one pass.
@@ -68,39 +67,34 @@ pub fn combine_all<const I: usize, const O: usize>(
 ) -> [Vec<f32>; O] {
     let length = inputs[0].len();
     assert!(inputs.iter().all(|input| input.len() == length), "all tensors have the same shape");
-    let mut outputs = [(); O].map(|()| Vec::with_capacity(length));
-    let targets = outputs.each_mut().map(|output| Shared(output.as_mut_ptr()));
-    each(length.div_ceil(CHUNK), |chunk| {
-        let (first, last) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(length));
-        let inputs = inputs.map(|input| &input[first..last]);
-        // SAFETY: each chunk has a place of its own in each output, within its capacity.
-        let mut outputs = targets.map(|to| unsafe { std::slice::from_raw_parts_mut(to.at(first), last - first) });
-        vectorised(
-            best(),
-            #[inline(always)]
-            || {
-                for i in 0..last - first {
-                    let mut values = [0.0; I];
-                    for j in 0..I {
-                        values[j] = inputs[j][i];
+    let fill = |targets: [Shared; O]| {
+        each(length.div_ceil(CHUNK), |chunk| {
+            let (first, last) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(length));
+            let inputs = inputs.map(|input| &input[first..last]);
+            let mut outputs = targets
+                // SAFETY: each chunk has a place of its own in each output.
+                .map(|to| unsafe { std::slice::from_raw_parts_mut(to.at(first), last - first) });
+            vectorised(
+                best(),
+                #[inline(always)]
+                || {
+                    for i in 0..last - first {
+                        let mut values = [0.0; I];
+                        for j in 0..I {
+                            values[j] = inputs[j][i];
+                        }
+                        let values = of(values);
+                        for j in 0..O {
+                            outputs[j][i] = values[j];
+                        }
                     }
-                    let values = of(values);
-                    for j in 0..O {
-                        outputs[j][i] = values[j];
-                    }
-                }
-            },
-        );
-    });
-    for output in &mut outputs {
-        // SAFETY: the chunks are the whole of each.
-        unsafe { output.set_len(length) };
-    }
-    outputs
+                },
+            );
+        });
+    };
+    // SAFETY: the chunks are the whole of each.
+    unsafe { all_written(length, fill) }
 }
-
-/// Values of each partial sum of a sum.
-const LANES: usize = 16;
 
 /// The sum of the squares of all values.
 pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
@@ -115,23 +109,7 @@ pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
         sum[0] = vectorised(
             best(),
             #[inline(always)]
-            || {
-                let mut sums = [0.0f32; LANES];
-                let (lines, rest) = values.as_chunks::<LANES>();
-                for line in lines {
-                    for i in 0..LANES {
-                        sums[i] += line[i] * line[i];
-                    }
-                }
-                let mut sum = 0.0;
-                for value in rest {
-                    sum += value * value;
-                }
-                for value in sums {
-                    sum += value;
-                }
-                sum
-            },
+            || sum_by([values], |[value]| value * value),
         );
     });
     Values::new(vec![sums.iter().sum()], [1]).into_tensor()
@@ -157,12 +135,12 @@ impl Operation<2> for Sum {
 
     fn forward(&self, [a, b]: &[Values; 2]) -> (Values, ()) {
         let factor = self.factor;
-        (combine(a, b, move |a, b| (a + b) * factor), ())
+        (combine([a, b], move |[a, b]| (a + b) * factor), ())
     }
 
     fn backward(self, (): (), _: [Option<Values>; 2], gradient: Values, [a, b]: [bool; 2]) -> [Option<Values>; 2] {
         let factor = self.factor;
-        let scaled = combine(&gradient, &gradient, move |gradient, _| gradient * factor);
+        let scaled = combine([&gradient], move |[gradient]| gradient * factor);
         [a.then(|| scaled.clone()), b.then(|| scaled.clone())]
     }
 }
@@ -173,5 +151,5 @@ pub fn blend<const D: usize>(old: Tensor<D>, new: Tensor<D>, decay: f64) -> Tens
         return old * decay + new * (1.0 - decay);
     }
     let (keep, take) = (decay as f32, (1.0 - decay) as f32);
-    combine(&plain_values(&old), &plain_values(&new), move |old, new| old * keep + new * take).into_tensor()
+    combine([&plain_values(&old), &plain_values(&new)], move |[old, new]| old * keep + new * take).into_tensor()
 }

@@ -5,7 +5,7 @@
 use pulp::Arch;
 
 use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu};
-use super::simd::{Shared, vectorised, written};
+use super::simd::{Shared, sum_by, vectorised, written};
 use super::team::each_chunk;
 
 /// The sizes of a norm.
@@ -110,28 +110,13 @@ fn forward_by(
 #[inline(always)]
 fn moments_of(values: &[f32], eps: f32) -> Moments {
     let count = values.len() as f32;
-    let mean = sum_by(values, |value| value) / count;
-    let variance = sum_by(values, |value| (value - mean) * (value - mean)) / count;
+    let mean = sum_by([values], |[value]| value) / count;
+    let variance = sum_by([values], |[value]| (value - mean) * (value - mean)) / count;
     (mean, 1.0 / (variance + eps).sqrt())
 }
 
 /// Lanes of sums: enough to hide the latency of an addition.
-const LANES: usize = 64;
-
-#[inline(always)]
-fn sum_by(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let chunks = values.chunks_exact(LANES);
-    for (sum, value) in sums.iter_mut().zip(chunks.remainder()) {
-        *sum += of(*value);
-    }
-    for chunk in chunks {
-        for (sum, value) in sums.iter_mut().zip(chunk) {
-            *sum += of(*value);
-        }
-    }
-    sums.iter().sum()
-}
+const LANES: usize = 32;
 
 /// The gradients of a norm.
 pub struct Gradients {
@@ -238,18 +223,18 @@ impl Line {
     /// Writes the gradient before the activation, and sums it up, plain and weighted by the normalised values.
     #[inline(always)]
     fn through_curve(&self, curve: impl Curve, values: &[f32], gradient: &[f32], out: &mut [f32]) -> (f32, f32) {
-        let mut sums = [[0.0f32; LANES / 2]; 2];
-        let step = |i: usize, value: f32, gradient: f32, out: &mut f32, sums: &mut [[f32; LANES / 2]; 2]| {
+        let mut sums = [[0.0f32; LANES]; 2];
+        let step = |i: usize, value: f32, gradient: f32, out: &mut f32, sums: &mut [[f32; LANES]; 2]| {
             let normalised = (value - self.mean) * self.rate;
             *out = gradient * curve.slope(normalised * self.factor + self.summand);
             sums[0][i] += *out;
             sums[1][i] += *out * normalised;
         };
-        let (values, values_rest) = values.as_chunks::<{ LANES / 2 }>();
-        let (gradient, gradient_rest) = gradient.as_chunks::<{ LANES / 2 }>();
-        let (out, out_rest) = out.as_chunks_mut::<{ LANES / 2 }>();
+        let (values, values_rest) = values.as_chunks::<LANES>();
+        let (gradient, gradient_rest) = gradient.as_chunks::<LANES>();
+        let (out, out_rest) = out.as_chunks_mut::<LANES>();
         for ((values, gradient), out) in values.iter().zip(gradient).zip(out) {
-            for i in 0..LANES / 2 {
+            for i in 0..LANES {
                 step(i, values[i], gradient[i], &mut out[i], &mut sums);
             }
         }

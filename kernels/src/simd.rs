@@ -3,6 +3,8 @@
 //! A kernel is written once over [`pulp::Simd`] and compiled for AVX-512, AVX2 with FMA, NEON and plain scalars; which
 //! one runs is decided at run time.
 
+#![expect(clippy::needless_range_loop, reason = "loops over registers, all of one length, that must be unrolled")]
+
 use std::cell::RefCell;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -93,19 +95,69 @@ impl<T> Shared<T> {
 /// # Safety
 /// `fill` must write all `length` values.
 pub unsafe fn written(length: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
-    let mut values = Vec::with_capacity(length);
-    fill(Shared(values.as_mut_ptr()));
-    // SAFETY: the capacity was asked for, and the caller vouches that all is written. To zero it first would send it
-    // through memory once more.
-    unsafe { values.set_len(length) };
+    // SAFETY: the caller's promise.
+    let [values] = unsafe { all_written(length, |[target]| fill(target)) };
     values
+}
+
+/// Several lists of values that `fill` writes, every one of them.
+///
+/// # Safety
+/// `fill` must write `length` values of each.
+pub unsafe fn all_written<const N: usize>(length: usize, fill: impl FnOnce([Shared; N])) -> [Vec<f32>; N] {
+    let mut lists = [(); N].map(|()| Vec::with_capacity(length));
+    fill(lists.each_mut().map(|list| Shared(list.as_mut_ptr())));
+    for list in &mut lists {
+        // SAFETY: the capacity was asked for, and the caller vouches that all is written. To zero it first would send it
+        // through memory once more.
+        unsafe { list.set_len(length) };
+    }
+    lists
+}
+
+/// Sums that are added up side by side: enough to hide the latency of an addition.
+const SUMS: usize = 64;
+
+/// The sum of a function of the values of several lists of one length. To be called from [`vectorised`].
+#[inline(always)]
+pub fn sum_by<const N: usize>(lists: [&[f32]; N], of: impl Fn([f32; N]) -> f32) -> f32 {
+    let mut sums = [0.0f32; SUMS];
+    let mut parts: [(&[[f32; SUMS]], &[f32]); N] = [(&[], &[]); N];
+    for n in 0..N {
+        parts[n] = lists[n].as_chunks();
+    }
+    for i in 0..parts[0].1.len() {
+        let mut values = [0.0; N];
+        for n in 0..N {
+            values[n] = parts[n].1[i];
+        }
+        sums[i] += of(values);
+    }
+    for chunk in 0..parts[0].0.len() {
+        let mut chunks = [&[0.0; SUMS]; N];
+        for n in 0..N {
+            chunks[n] = &parts[n].0[chunk];
+        }
+        for i in 0..SUMS {
+            let mut values = [0.0; N];
+            for n in 0..N {
+                values[n] = chunks[n][i];
+            }
+            sums[i] += of(values);
+        }
+    }
+    let mut sum = 0.0;
+    for value in sums {
+        sum += value;
+    }
+    sum
 }
 
 /// Floats of a line of the caches.
 pub const LINE: usize = 16;
 
-/// Working memory of this thread, `length` values of any content from the start of a line of the caches on; kept from call to call, since fresh pages cost
-/// more than what is done with them.
+/// Working memory of this thread, `length` values of any content from the start of a line of the caches on; kept from call
+/// to call, since fresh pages cost more than what is done with them.
 pub fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
         // One for each level of work within work.

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, activation};
 
 use super::bridge::{Operation, Values, apply, asked, is_ours};
 use super::curve::exp;
-use super::simd::{best, has_vectors, vectorised};
+use super::simd::{best, has_vectors, sum_by, vectorised};
 use super::team::each_chunk;
 
 /// exp(factor·x)/Σ exp(factor·x) over the last axis.
@@ -18,6 +18,9 @@ pub fn softmax(x: Tensor<3>, factor: f64) -> Tensor<3> {
     }
     apply([x.into_dispatch()], Softmax { length, factor: factor as f32 })
 }
+
+/// Values of which the largest is looked for side by side.
+const LANES: usize = 32;
 
 #[derive(Debug, Clone)]
 struct Softmax {
@@ -55,7 +58,7 @@ impl Operation<1> for Softmax {
                 || {
                     // The output once more: to exponentiate is cheaper than to keep it.
                     self.row(x, output);
-                    let mean = sum_by(output, gradient, |output, gradient| output * gradient);
+                    let mean = sum_by([output, gradient], |[output, gradient]| output * gradient);
                     for (output, gradient) in output.iter_mut().zip(gradient) {
                         *output *= (gradient - mean) * self.factor;
                     }
@@ -87,32 +90,9 @@ impl Softmax {
         for (output, x) in output.iter_mut().zip(x) {
             *output = exp(x * self.factor - top);
         }
-        let sum = sum_by(output, output, |output, _| output);
+        let sum = sum_by([output], |[output]| output);
         for output in output {
             *output /= sum;
         }
     }
-}
-
-/// Values of each partial sum of a sum.
-const LANES: usize = 32;
-
-#[inline(always)]
-fn sum_by(a: &[f32], b: &[f32], of: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..LANES {
-            sums[i] += of(a[i], b[i]);
-        }
-    }
-    let mut sum = 0.0;
-    for (a, b) in a_rest.iter().zip(b_rest) {
-        sum += of(*a, *b);
-    }
-    for value in sums {
-        sum += value;
-    }
-    sum
 }

@@ -196,7 +196,7 @@ fn all_of(arch: Arch, geometry: &Geometry) -> Vec<Vec<f32>> {
         conv::forward(arch, geometry, &x, Weights::Plain(&weights), None),
         conv::input_gradient(arch, geometry, &gradient, &weights, None),
         weights::weight_gradient(arch, geometry, &x, &gradient),
-        weights::plane_sums(&gradient, geometry.area_out()),
+        weights::plane_sums(arch, &gradient, geometry.area_out()),
     ]
 }
 

@@ -7,7 +7,7 @@ use pulp::Arch;
 use super::geometry::Geometry;
 use super::products::{Correlation, Products};
 use super::sharing::{BAND, ROWS};
-use super::simd::{Shared, lanes, with_scratch, written};
+use super::simd::{Shared, lanes, sum_by, vectorised, with_scratch, written};
 use super::spots::Spots;
 use super::team::{each_chunk, each_of, threads};
 use super::window::Window;
@@ -170,20 +170,15 @@ impl<'a> Lined<'a> {
 }
 
 /// The sum of each plane: the gradient of a bias, before it is summed over images.
-pub fn plane_sums(planes: &[f32], area: usize) -> Vec<f32> {
+pub fn plane_sums(arch: Arch, planes: &[f32], area: usize) -> Vec<f32> {
     let mut sums = vec![0.0; planes.len() / area];
-    each_chunk(&mut sums, 1, |i, of_plane| of_plane[0] = sum(&planes[i * area..][..area]));
+    each_chunk(&mut sums, 1, |i, sum| {
+        let plane = &planes[i * area..][..area];
+        sum[0] = vectorised(
+            arch,
+            #[inline(always)]
+            || sum_by([plane], |[value]| value),
+        );
+    });
     sums
-}
-
-/// Sixteen sums side by side, so that it goes by vectors.
-fn sum(values: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 16];
-    let (chunks, rest) = values.as_chunks::<16>();
-    for chunk in chunks {
-        for (sum, value) in sums.iter_mut().zip(chunk) {
-            *sum += value;
-        }
-    }
-    sums.iter().chain(rest).sum()
 }

@@ -123,7 +123,7 @@ impl Window {
         let [_, across] = self.stride;
         let [_, before] = self.padding;
         // The places of the pixels that are in the image.
-        let start = before.saturating_sub(phase).div_ceil(across).min(row.len());
+        let start = before.saturating_sub(phase).div_ceil(across);
         let pixel = start * across + phase - before;
         let end = (start + source.len().saturating_sub(pixel).div_ceil(across)).min(row.len());
         if end > start {

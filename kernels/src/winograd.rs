@@ -22,6 +22,7 @@ const MOST_LANES: usize = 16;
 
 /// Channels on either side below which transforms cost more than they save.
 const FEWEST_CHANNELS: usize = 8;
+
 /// Tiles of a plane: rows and columns.
 fn tiles(geometry: &Geometry) -> [usize; 2] {
     geometry.size_out().map(|side| side.div_ceil(2))
