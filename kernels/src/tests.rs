@@ -70,7 +70,15 @@ fn fast_geometries() -> Vec<Geometry> {
         assert!(winograd::forward::suits(&geometry) && winograd::weights::suits(&geometry), "{geometry:?}");
         geometry
     };
-    vec![
+    let mut random = Rng::with_seed(8);
+    let drawn = std::iter::repeat_with(|| {
+        let size = [random.usize(16..40), random.usize(16..40)];
+        let border = if random.bool() { Border::Zero } else { Border::Reflect };
+        let padding = [random.usize(0..3), random.usize(0..3)];
+        geometry(random.usize(3..5), random.usize(8..40), random.usize(8..40), size, padding, border)
+    });
+    let mut all: Vec<Geometry> = drawn.take(6).collect();
+    all.extend([
         geometry(1, 8, 8, [32, 32], [1, 1], Border::Zero),
         geometry(3, 9, 13, [13, 22], [1, 1], Border::Zero),
         geometry(2, 17, 24, [21, 33], [0, 2], Border::Zero),
@@ -78,7 +86,8 @@ fn fast_geometries() -> Vec<Geometry> {
         geometry(9, 10, 33, [8, 7], [2, 1], Border::Reflect),
         geometry(2, 100, 9, [3, 190], [1, 1], Border::Zero),
         geometry(1, 40, 70, [70, 90], [1, 0], Border::Zero),
-    ]
+    ]);
+    all
 }
 
 #[test]

@@ -4,9 +4,12 @@
 //! An input tile d of 4 x 4, a kernel g and an output tile y of 2 x 2 belong together by
 //! y = Aᵀ((G·g·Gᵀ) ∘ (Bᵀ·d·B))·A, where ∘ is a product of each number with its counterpart: the sixteen *frequencies*.
 
+#![expect(clippy::needless_range_loop, reason = "loops over registers, all of one length, that must be unrolled")]
+
 use pulp::Simd;
 
 use super::geometry::Geometry;
+use super::simd::load;
 
 pub mod forward;
 mod kernels;
@@ -85,4 +88,35 @@ fn to_kernel<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 3] {
     let half = simd.splat_f32s(0.5);
     let (sum, difference) = (simd.mul_f32s(half, simd.add_f32s(b, c)), simd.mul_f32s(half, simd.sub_f32s(b, c)));
     [simd.add_f32s(a, sum), difference, simd.add_f32s(sum, d)]
+}
+
+/// Sums of products, `M` by `N` vectors of them: `sums[i][j] = Σ_step left[step][i]·right[step][j]`, with the floats from one
+/// step to the next of both sides.
+///
+/// # Safety
+/// All steps of both sides must be readable.
+#[inline(always)]
+unsafe fn sums_of_products<S: Simd, const M: usize, const N: usize>(
+    simd: S,
+    [left, right]: [(*const f32, usize); 2],
+    steps: usize,
+) -> [[S::f32s; N]; M] {
+    let mut sums = [[simd.splat_f32s(0.0); N]; M];
+    for step in 0..steps {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (left, right) = (left.0.add(step * left.1), right.0.add(step * right.1));
+            let mut values = [simd.splat_f32s(0.0); N];
+            for j in 0..N {
+                values[j] = load::<S>(right.add(j * S::F32_LANES));
+            }
+            for i in 0..M {
+                let weight = simd.splat_f32s(*left.add(i));
+                for j in 0..N {
+                    sums[i][j] = simd.mul_add_e_f32s(weight, values[j], sums[i][j]);
+                }
+            }
+        }
+    }
+    sums
 }

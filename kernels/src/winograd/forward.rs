@@ -5,7 +5,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::kernels::{FEWER_ROWS, Kernels, MOST_ROWS};
-use super::{FREQUENCIES, MOST_LANES, SIDE, both_ways, of_input, tiles, to_output};
+use super::{FREQUENCIES, MOST_LANES, SIDE, both_ways, of_input, sums_of_products, tiles, to_output};
 use crate::conv::biases_of;
 use crate::geometry::{Geometry, Weights};
 use crate::sharing::{Split, SpotsOfTasks, Task};
@@ -213,24 +213,13 @@ impl Tiles<'_> {
         let products = self.products.as_mut_ptr();
         // SAFETY: the caller's promise; kernels of all frequencies and inputs are there.
         unsafe {
-            let mut values = self.transformed.as_ptr();
+            let values = N * S::F32_LANES;
             for frequency in 0..FREQUENCIES {
-                let mut weights = kernels.as_ptr().add(frequency * self.kernels.line);
-                let mut sums = [[simd.splat_f32s(0.0); N]; M];
-                for _ in 0..self.inputs {
-                    let mut vectors = [simd.splat_f32s(0.0); N];
-                    for j in 0..N {
-                        vectors[j] = load::<S>(values.add(j * S::F32_LANES));
-                    }
-                    for i in 0..M {
-                        let weight = simd.splat_f32s(*weights.add(i));
-                        for j in 0..N {
-                            sums[i][j] = simd.mul_add_e_f32s(weight, vectors[j], sums[i][j]);
-                        }
-                    }
-                    values = values.add(N * S::F32_LANES);
-                    weights = weights.add(M);
-                }
+                let sides = [
+                    (kernels.as_ptr().add(frequency * self.kernels.line), M),
+                    (self.transformed.as_ptr().add(frequency * self.inputs * values), values),
+                ];
+                let sums = sums_of_products::<S, M, N>(simd, sides, self.inputs);
                 for i in 0..M {
                     for j in 0..N {
                         store::<S>(products.add(((frequency * M + i) * N + j) * S::F32_LANES), sums[i][j]);

@@ -10,7 +10,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::kernels::{FEWER_ROWS, MOST_ROWS};
-use super::{FREQUENCIES, SIDE, both_ways, of_input, of_output, tiles, to_kernel};
+use super::{FREQUENCIES, SIDE, both_ways, of_input, of_output, sums_of_products, tiles, to_kernel};
 use crate::geometry::{Border, Geometry};
 use crate::simd::{Shared, load, store, with_scratch};
 use crate::team::{each, each_chunk, threads};
@@ -326,25 +326,10 @@ impl Products<'_> {
     unsafe fn block<S: Simd, const M: usize, const N: usize>(&self, simd: S, row: usize, k: usize) -> usize {
         let [rows, length] = self.padded;
         let there = self.rows - row;
-        let mut sums = [[simd.splat_f32s(0.0); N]; M];
         // SAFETY: the caller's promise.
         unsafe {
-            let mut left = self.left.as_ptr().add(row);
-            let mut right = self.right.as_ptr().add(k);
-            for _ in 0..self.left.len() / rows {
-                let mut values = [simd.splat_f32s(0.0); N];
-                for j in 0..N {
-                    values[j] = load::<S>(right.add(j * S::F32_LANES));
-                }
-                for i in 0..M {
-                    let weight = simd.splat_f32s(*left.add(i));
-                    for j in 0..N {
-                        sums[i][j] = simd.mul_add_e_f32s(weight, values[j], sums[i][j]);
-                    }
-                }
-                left = left.wrapping_add(rows);
-                right = right.wrapping_add(length);
-            }
+            let sides = [(self.left.as_ptr().add(row), rows), (self.right.as_ptr().add(k), length)];
+            let sums = sums_of_products::<S, M, N>(simd, sides, self.left.len() / rows);
             for i in 0..M.min(there) {
                 for j in 0..N {
                     let to = self.target.at((row + i) * length + k + j * S::F32_LANES);
