@@ -16,7 +16,7 @@ use burn::tensor::ops::PadMode;
 use serde::{Deserialize, Serialize};
 
 use super::attention::Attention;
-use super::layers::{Conv, Init, Linear, Spread, sinusoidal_embedding};
+use super::layers::{Conv, Init, Linear, Spread, constant, sinusoidal_embedding};
 use super::norms::{AdaptiveGroupNorm, GroupNorm};
 use super::resample::{Resampling, blur_for_strided_conv};
 use crate::error::{Error, Result};
@@ -351,19 +351,19 @@ impl DiffusiveGenerator {
     /// - noisy: `[batch, 1, height, width]`, the noisy target x_{t+1}; height and width multiples of
     ///   [`DiffusiveGeneratorConfig::multiple`]
     /// - source: `[batch, 1, height, width]` in [-1, 1]
-    /// - time: `[batch]`, see [`Embedding::time_of_step`]
+    /// - times: one for each sample, see [`Embedding::time_of_step`]
     /// - latent: `[batch, latent_dim]`, standard normal
     /// - output: `[batch, 1, height, width]`, in [-1, 1] with tanh
-    pub fn forward(&self, noisy: Tensor<4>, source: Tensor<4>, time: Tensor<1>, latent: Tensor<2>) -> Tensor<4> {
-        self.forward_raw(Tensor::cat(vec![noisy, source], 1), time, latent).narrow(1, 0, 1)
+    pub fn forward(&self, noisy: Tensor<4>, source: Tensor<4>, times: &[f32], latent: Tensor<2>) -> Tensor<4> {
+        self.forward_raw(Tensor::cat(vec![noisy, source], 1), times, latent).narrow(1, 0, 1)
     }
 
     /// The published network as it is: two channels in, two out.
     ///
     /// # Shapes
     /// - x, output: `[batch, 2, height, width]`
-    pub fn forward_raw(&self, x: Tensor<4>, time: Tensor<1>, latent: Tensor<2>) -> Tensor<4> {
-        let condition = Condition { time: self.embed(time), style: self.style(latent) };
+    pub fn forward_raw(&self, x: Tensor<4>, times: &[f32], latent: Tensor<2>) -> Tensor<4> {
+        let condition = Condition { time: self.embed(times, &latent), style: self.style(latent) };
         let mut h = self.stem.forward(x.clone());
         let mut pyramid = x;
         let mut skips = vec![h.clone()];
@@ -410,10 +410,10 @@ impl DiffusiveGenerator {
         })
     }
 
-    fn embed(&self, time: Tensor<1>) -> Tensor<2> {
+    fn embed(&self, times: &[f32], like: &Tensor<2>) -> Tensor<2> {
         let embedding = match &self.frequencies {
-            None => sinusoidal_embedding(time, self.width),
-            Some(frequencies) => frequencies.forward(time),
+            None => sinusoidal_embedding(times, self.width, like),
+            Some(frequencies) => frequencies.forward(times, like),
         };
         self.time_out.forward(silu(self.time_in.forward(embedding)))
     }
@@ -427,8 +427,9 @@ impl DiffusiveGenerator {
 
 impl TimeFrequencies {
     /// \[sin, cos\] of 2π·f·ln t, for t > 0.
-    fn forward(&self, time: Tensor<1>) -> Tensor<2> {
-        let angle = time.log().unsqueeze_dim::<2>(1) * self.weight.val().unsqueeze_dim::<2>(0) * std::f64::consts::TAU;
+    fn forward(&self, times: &[f32], like: &Tensor<2>) -> Tensor<2> {
+        let logarithms: Tensor<2> = constant(times.iter().map(|time| time.ln()).collect(), [times.len(), 1], like);
+        let angle = logarithms * self.weight.val().unsqueeze_dim::<2>(0) * std::f64::consts::TAU;
         Tensor::cat(vec![angle.clone().sin(), angle.cos()], 1)
     }
 }

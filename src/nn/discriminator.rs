@@ -134,10 +134,10 @@ impl TimeDiscriminator {
     /// # Shapes
     /// - x_t, x_next: `[batch, 1, height, width]`, x_t and x_{t+1}; height and width multiples of
     ///   [`DiscriminatorSize::multiple`]
-    /// - step: `[batch]`, t
+    /// - steps: t of each sample
     /// - output: `[batch]`
-    pub fn forward(&self, x_t: Tensor<4>, step: Tensor<1>, x_next: Tensor<4>) -> Tensor<1> {
-        self.run(Tensor::cat(vec![x_t, x_next], 1), step).squeeze_dim(1)
+    pub fn forward(&self, x_t: Tensor<4>, steps: &[f32], x_next: Tensor<4>) -> Tensor<1> {
+        self.run(Tensor::cat(vec![x_t, x_next], 1), steps).squeeze_dim(1)
     }
 
     /// The logits, and their change as x_t moves along `direction`.
@@ -148,12 +148,12 @@ impl TimeDiscriminator {
         &self,
         x_t: Tensor<4>,
         direction: Tensor<4>,
-        step: Tensor<1>,
+        steps: &[f32],
         x_next: Tensor<4>,
     ) -> (Tensor<1>, Tensor<1>) {
         let still = x_next.zeros_like();
         let input = Dual { value: Tensor::cat(vec![x_t, x_next], 1), tangent: Tensor::cat(vec![direction, still], 1) };
-        let logits = self.run(input, step);
+        let logits = self.run(input, steps);
         (logits.value.squeeze_dim(1), logits.tangent.squeeze_dim(1))
     }
 
@@ -161,15 +161,15 @@ impl TimeDiscriminator {
     ///
     /// # Shapes
     /// As [`forward`](Self::forward); output: `[batch, 1, height, width]`.
-    pub fn input_gradient(&self, x_t: Tensor<4>, step: Tensor<1>, x_next: Tensor<4>) -> Tensor<4> {
+    pub fn input_gradient(&self, x_t: Tensor<4>, steps: &[f32], x_next: Tensor<4>) -> Tensor<4> {
         let x_t = x_t.detach().autodiff().require_grad();
-        let logits = self.valid().forward(x_t.clone(), step, x_next);
+        let logits = self.valid().forward(x_t.clone(), steps, x_next);
         x_t.grad(&logits.sum().backward()).expect("the logits depend on the input")
     }
 
-    fn run<S: Signal>(&self, input: S, step: Tensor<1>) -> S::Flat {
+    fn run<S: Signal>(&self, input: S, steps: &[f32]) -> S::Flat {
         let act = |x: Tensor<2>| leaky_relu(x, SLOPE);
-        let embedding = sinusoidal_embedding(step, self.time_dim);
+        let embedding = sinusoidal_embedding(steps, self.time_dim, &self.time_in.weight.val());
         let time = act(self.time_out.forward(act(self.time_in.forward(embedding))));
         let h = self.blocks.iter().fold(input.conv(&self.stem), |h, block| block.run(h, &time));
         h.with_minibatch_deviation().conv(&self.final_conv).act().sum_pixels().linear(&self.head)

@@ -332,18 +332,23 @@ pub fn constant<const D: usize, const E: usize>(values: Vec<f32>, shape: [usize;
     Tensor::from_data(TensorData::new(values, shape), (&like.device(), like.dtype()))
 }
 
-/// Sinusoidal embedding of a time: \[sin(t·f), cos(t·f)\] with f_i = exp(−i·ln 10000/(half − 1)), half = `width`/2.
+/// Sinusoidal embedding of the times of a batch: \[sin(t·f), cos(t·f)\] with f_i = exp(−i·ln 10000/(half − 1)), half =
+/// `width`/2; on the device of `like`.
+///
+/// Made on the host: the sines of graphics cards may be off by 2^-11.
 ///
 /// # Shapes
-/// - time: `[batch]`
 /// - output: `[batch, width]`
-pub fn sinusoidal_embedding(time: Tensor<1>, width: usize) -> Tensor<2> {
+pub fn sinusoidal_embedding<const D: usize>(times: &[f32], width: usize, like: &Tensor<D>) -> Tensor<2> {
     let half = width / 2;
-    let frequencies: Vec<f32> =
-        (0..half).map(|i| (-(i as f64) * 10000f64.ln() / (half - 1) as f64).exp() as f32).collect();
-    let frequencies: Tensor<2> = constant(frequencies, [1, half], &time);
-    let angle = time.unsqueeze_dim::<2>(1) * frequencies;
-    Tensor::cat(vec![angle.clone().sin(), angle.cos()], 1)
+    let frequency = |i: usize| (-(i as f64) * 10000f64.ln() / (half - 1) as f64).exp() as f32;
+    let mut values = Vec::with_capacity(times.len() * width);
+    for time in times {
+        let angles = (0..half).map(|i| f64::from(time * frequency(i)));
+        values.extend(angles.clone().map(|angle| angle.sin() as f32));
+        values.extend(angles.map(|angle| angle.cos() as f32));
+    }
+    constant(values, [times.len(), 2 * half], like)
 }
 
 #[cfg(test)]

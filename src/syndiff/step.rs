@@ -224,23 +224,20 @@ impl StepState {
             let draws = draws.of(domain);
             let pair = context.noisy_pair(batch.of(domain), draws);
             if context.regularises(self.step) {
-                let gradient = judge.input_gradient(pair.x_t.clone(), pair.time.clone(), pair.x_next.clone());
+                let gradient = judge.input_gradient(pair.x_t.clone(), &pair.times, pair.x_next.clone());
                 let (logits, change) =
-                    judge.forward_dual(pair.x_t.clone(), gradient.clone(), pair.time.clone(), pair.x_next.clone());
+                    judge.forward_dual(pair.x_t.clone(), gradient.clone(), &pair.times, pair.x_next.clone());
                 sums.add("time_real", losses::real(logits));
                 // The value is reported; the gradient comes from the surrogate.
                 sums.report("r1", losses::r1(gradient, context.options.r1_gamma));
                 sums.learn(losses::r1_surrogate(change, context.options.r1_gamma));
             } else {
-                sums.add(
-                    "time_real",
-                    losses::real(judge.forward(pair.x_t.clone(), pair.time.clone(), pair.x_next.clone())),
-                );
+                sums.add("time_real", losses::real(judge.forward(pair.x_t.clone(), &pair.times, pair.x_next.clone())));
                 sums.report("r1", constant(vec![0.0], [1], &pair.x_t));
             }
             let source = estimates.of(domain.other()).clone();
             let (_, sample) = context.generate(&makers, domain, &pair, source, draws);
-            sums.add("time_fake", losses::fake(judge.forward(sample, pair.time, pair.x_next)));
+            sums.add("time_fake", losses::fake(judge.forward(sample, &pair.times, pair.x_next)));
 
             let judge = self.discriminators.patch(domain);
             sums.add("patch_real", losses::real(judge.forward(batch.of(domain).clone())));
@@ -272,7 +269,7 @@ impl StepState {
             let pair = context.noisy_pair(real, draws);
             let source = estimates.of(domain.other()).clone();
             let (clean, sample) = context.generate(makers, domain, &pair, source.clone(), draws);
-            let logits = judges.time(domain).forward(sample, pair.time, pair.x_next);
+            let logits = judges.time(domain).forward(sample, &pair.times, pair.x_next);
             sums.add("adversarial", losses::real(logits));
             let logits = judges.patch(domain).forward(estimates.of(domain).clone());
             sums.add("patch_adversarial", losses::real(logits));
@@ -302,11 +299,11 @@ pub struct StepContext {
     pub options: StepOptions,
 }
 
-/// A noisy pair and its time as a tensor `[batch]`.
+/// A noisy pair and the t of each sample.
 struct NoisyPair {
     x_t: Tensor<4>,
     x_next: Tensor<4>,
-    time: Tensor<1>,
+    times: Vec<f32>,
 }
 
 impl StepContext {
@@ -321,8 +318,7 @@ impl StepContext {
 
     fn noisy_pair(&self, clean: &Tensor<4>, draws: &DomainDraws) -> NoisyPair {
         let (x_t, x_next) = self.schedule.pair(clean.clone(), &draws.t, draws.noise.clone(), draws.next_noise.clone());
-        let time = times(&draws.t, |t| t as f32, clean);
-        NoisyPair { x_t, x_next, time }
+        NoisyPair { x_t, x_next, times: draws.t.iter().map(|t| *t as f32).collect() }
     }
 
     /// The estimate of the clean image, and a sample of x_t from it.
@@ -334,16 +330,12 @@ impl StepContext {
         source: Tensor<4>,
         draws: &DomainDraws,
     ) -> (Tensor<4>, Tensor<4>) {
-        let time = times(&draws.t, |t| self.embedding.time_of_step(t), &source);
-        let clean = makers.diffusive_to(domain).forward(pair.x_next.clone(), source, time, draws.latent.clone());
+        let times: Vec<f32> = draws.t.iter().map(|t| self.embedding.time_of_step(*t)).collect();
+        let clean = makers.diffusive_to(domain).forward(pair.x_next.clone(), source, &times, draws.latent.clone());
         let sample =
             self.schedule.posterior(clean.clone(), pair.x_next.clone(), &draws.t, draws.posterior_noise.clone());
         (clean, sample)
     }
-}
-
-fn times(steps: &[usize], time_of: impl Fn(usize) -> f32, like: &Tensor<4>) -> Tensor<1> {
-    constant(steps.iter().map(|&step| time_of(step)).collect(), [steps.len()], like)
 }
 
 /// Loss terms under way: what is reported, summed over the domains by name, and what is differentiated.

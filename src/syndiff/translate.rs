@@ -139,13 +139,8 @@ impl ImageTranslator {
             // One latent for the whole image: it sets the style of every tile alike.
             let latent = stream.child("latent").child(t as u64).normals(config.latent_dim).repeat(tiles.len());
             let latent = TensorData::new(latent, [tiles.len(), config.latent_dim]);
-            let time = TensorData::new(vec![config.embedding.time_of_step(t); tiles.len()], [tiles.len()]);
-            generator.forward(
-                x,
-                source.clone(),
-                Tensor::from_data(time, (&self.device, DType::F32)),
-                Tensor::from_data(latent, (&self.device, DType::F32)),
-            )
+            let times = vec![config.embedding.time_of_step(t); tiles.len()];
+            generator.forward(x, source.clone(), &times, Tensor::from_data(latent, (&self.device, DType::F32)))
         })
     }
 }

@@ -35,6 +35,15 @@ impl Golden {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// The values of a tensor with one axis.
+    pub fn values(&self, name: &str) -> Outcome<&[f32]> {
+        let tensor = self.host(name)?;
+        match tensor.shape[..] {
+            [_] => Ok(&tensor.values),
+            _ => Err(format!("tensor {name} has shape {:?} where 1 axis is needed", tensor.shape)),
+        }
+    }
+
     /// A tensor with `D` axes on a device.
     pub fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Outcome<Tensor<D>> {
         let tensor = self.host(name)?;

@@ -94,9 +94,9 @@ pub fn diffusive_generator(golden: &Golden, device: &Device) -> Outcome<Vec<Chec
     let config = options.to_config().map_err(|error| error.to_string())?;
     config.check(options.image_size).map_err(|error| error.to_string())?;
     let network = config.init(options.image_size, &mut any_init(device));
-    let time = golden.tensor::<1>("input.t", device)?;
+    let times = golden.values("input.t")?;
     let latent = golden.tensor::<2>("input.z", device)?;
-    let forward = |network: &crate::nn::DiffusiveGenerator, x| network.forward_raw(x, time.clone(), latent.clone());
+    let forward = |network: &crate::nn::DiffusiveGenerator, x| network.forward_raw(x, times, latent.clone());
     image_network(golden, network, device, forward)
 }
 
@@ -106,9 +106,9 @@ pub fn generator_output_error(
     network: &crate::nn::DiffusiveGenerator,
     device: &Device,
 ) -> Outcome<f64> {
-    let time = golden.tensor::<1>("input.t", device)?;
+    let times = golden.values("input.t")?;
     let latent = golden.tensor::<2>("input.z", device)?;
-    let y = network.forward_raw(golden.tensor::<4>("input.x", device)?, time, latent);
+    let y = network.forward_raw(golden.tensor::<4>("input.x", device)?, times, latent);
     let mut worst = Worst::default();
     worst.compare("output.y", &to_host(y), golden.host("output.y")?, 0.0);
     Ok(worst.error)
@@ -139,10 +139,10 @@ pub fn time_discriminator(golden: &Golden, device: &Device, size: DiscriminatorS
     let network = published::load(network, golden.under("weights."))?.train();
     let x = golden.tensor::<4>("input.x", device)?;
     let x_next = golden.tensor::<4>("input.x_t", device)?;
-    let step = golden.tensor::<1>("input.t", device)?;
+    let steps = golden.values("input.t")?;
 
-    let logits = network.forward(x.clone(), step.clone(), x_next.clone());
-    let input_gradient = network.input_gradient(x.clone(), step.clone(), x_next.clone());
+    let logits = network.forward(x.clone(), steps, x_next.clone());
+    let input_gradient = network.input_gradient(x.clone(), steps, x_next.clone());
     let loss = losses::real(logits.clone());
     // The file's r1 is the mean squared norm itself, without γ/2.
     let penalty = losses::r1(input_gradient.clone(), 2.0);
@@ -164,9 +164,9 @@ pub fn time_discriminator(golden: &Golden, device: &Device, size: DiscriminatorS
     // In f64 where the device has it, for the reason given at the tolerances.
     let dtype = if device.supports_dtype(DType::F64) { DType::F64 } else { DType::F32 };
     let network = network.valid().map(&mut Cast(dtype)).train();
-    let (x, step, x_next) = (x.cast(dtype), step.cast(dtype), x_next.cast(dtype));
-    let input_gradient = network.input_gradient(x.clone(), step.clone(), x_next.clone());
-    let (_, change) = network.forward_dual(x, input_gradient, step, x_next);
+    let (x, x_next) = (x.cast(dtype), x_next.cast(dtype));
+    let input_gradient = network.input_gradient(x.clone(), steps, x_next.clone());
+    let (_, change) = network.forward_dual(x, input_gradient, steps, x_next);
     let surrogate = losses::r1_surrogate(change, options.r1_gamma);
     let ours = published::gradients(&network, &GradientsParams::from_grads(surrogate.backward(), &network));
     let theirs = golden.under("r1_grad.");
