@@ -1,6 +1,9 @@
 //! Adam (Kingma and Ba, arXiv 1412.6980) in one pass over weights, gradients and both moments.
 
-use burn::optim::{Adam, AdamConfig, AdamState, AdaptiveMomentumState, LearningRate, ModuleOptimizer, Optimizer};
+use burn::optim::{
+    Adam, AdamConfig, AdamState, AdaptiveMomentumState, LearningRate, ModuleOptimizer, Optimizer, RecordState,
+    StateSink, StateSource,
+};
 use burn::tensor::{Device, Tensor};
 
 use super::bridge::{Values, is_ours, plain_values};
@@ -27,20 +30,38 @@ pub fn adam(betas: [f32; 2], epsilon: f32) -> ModuleOptimizer {
     FusedAdam { rates: Rates { betas, epsilon }, plain: config.build() }.into()
 }
 
+/// Both moments of a parameter.
+#[derive(Clone)]
+struct State<const D: usize>(AdamState<D>);
+
+impl<const D: usize> RecordState for State<D> {
+    fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
+        self.0.state_flatten(prefix, out);
+    }
+
+    fn state_unflatten(prefix: &str, src: &mut StateSource, _: &Device) -> Option<Self> {
+        // Burn asks for the best kind of device that the build knows, which this computer may lack; the first step takes
+        // the state to where the gradient is.
+        AdamState::state_unflatten(prefix, src, &Device::flex()).map(Self)
+    }
+}
+
 impl Optimizer for FusedAdam {
-    type State<const D: usize> = AdamState<D>;
+    type State<const D: usize> = State<D>;
 
     fn step<const D: usize>(
         &self,
         rate: LearningRate,
         weights: Tensor<D>,
         gradient: Tensor<D>,
-        state: Option<AdamState<D>>,
-    ) -> (Tensor<D>, Option<AdamState<D>>) {
+        state: Option<State<D>>,
+    ) -> (Tensor<D>, Option<State<D>>) {
+        let state = state.map(|State(state)| state);
         let moments = state.as_ref().map(|state| [&state.momentum.moment_1, &state.momentum.moment_2]);
         let known = moments.iter().flatten().all(|moment| is_ours(moment));
         if !has_vectors() || !is_ours(&weights) || !is_ours(&gradient) || !known {
-            return self.plain.step(rate, weights, gradient, state);
+            let (weights, state) = self.plain.step(rate, weights, gradient, state);
+            return (weights, state.map(State));
         }
         let time = state.as_ref().map_or(0, |state| state.momentum.time) + 1;
         let moments = moments.map(|moments| moments.map(plain_values));
@@ -48,11 +69,11 @@ impl Optimizer for FusedAdam {
         let [weights, first, second] =
             self.rates.moved(rate as f32, time, &weights, &gradient, moments.as_ref()).map(Values::into_tensor);
         let momentum = AdaptiveMomentumState::new(time, first, second);
-        (weights, Some(AdamState::new(momentum)))
+        (weights, Some(State(AdamState::new(momentum))))
     }
 
-    fn to_device<const D: usize>(state: AdamState<D>, device: &Device) -> AdamState<D> {
-        Adam::to_device(state, device)
+    fn to_device<const D: usize>(State(state): State<D>, device: &Device) -> State<D> {
+        State(Adam::to_device(state, device))
     }
 }
 
