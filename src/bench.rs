@@ -16,7 +16,7 @@ use crate::nn::{Init, Precision, Unet, UnetConfig};
 use crate::random::Stream;
 use crate::segmentation::patch::Patch;
 use crate::segmentation::step::{Batch, SegmenterState, SgdOptions};
-use crate::syndiff::{Discriminators, Generators, ImageTranslator, LearningRates, StepContext, StepDraws, StepState};
+use crate::syndiff::{Discriminators, Generators, ImageTranslator, LearningRates, StepContext, StepState};
 use crate::training::Batches;
 
 /// What can be timed.
@@ -127,8 +127,7 @@ fn time_iterations(config: &TrainConfig, device: &Device, rounds: usize) -> Resu
         Pair::from_fn(|_| vec![Plane::from_fn(networks.crop, networks.crop, |y, x| ((y ^ x) & 7) as f32 / 7.0)]);
     let batches = Batches::new(&images, 4, config.batch, networks.crop, 1)
         .with_draws(networks.generator.latent_dim, networks.schedule.steps);
-    let batch = batches.crops(0, device);
-    let draws: StepDraws = batches.draws(0, device);
+    let (batch, draws) = batches.iteration(0).on(device);
     let rates = LearningRates {
         generators: config.learning_rate.generators,
         discriminators: config.learning_rate.discriminators,

@@ -17,6 +17,7 @@ use super::plan::Plan;
 use super::predict::largest_class;
 use super::sliding::{Flow, SlidingWindow};
 use super::step::{Batch, LOSS_NAMES, SegmenterState};
+use crate::ahead::Ahead;
 use crate::error::{Error, Result};
 use crate::figures::Scale;
 use crate::files::create_dir;
@@ -103,9 +104,10 @@ pub fn train_fold(
     });
     let directory = model.fold_dir(fold);
     create_dir(&directory)?;
-    let trainer = Trainer {
+    let batches = batches(plan, fold, cases, &parts.train);
+    let first = progress.iteration;
+    let mut trainer = Trainer {
         ledger: Ledger::open(&directory, &CHARTS, progress.epoch, progress.iteration)?,
-        batches: batches(plan, fold, cases, &parts.train),
         validation: parts.validation.iter().map(|index| &cases[*index].image).collect(),
         head_strides: plan.network().head_strides(),
         model,
@@ -114,7 +116,10 @@ pub fn train_fold(
         progress,
         device,
     };
-    trainer.run(stop, on_event)
+    std::thread::scope(|scope| {
+        let mut ahead = Ahead::new(scope, first, |iteration| batches.patches(iteration));
+        trainer.run(&mut || ahead.take(), stop, on_event)
+    })
 }
 
 pub(super) fn batches<'a>(plan: &Plan, fold: Fold, cases: &'a [TrainingCase], train: &[usize]) -> Batches<'a> {
@@ -131,7 +136,6 @@ pub(super) fn batches<'a>(plan: &Plan, fold: Fold, cases: &'a [TrainingCase], tr
 struct Trainer<'a> {
     model: &'a ModelFolder,
     fold: Fold,
-    batches: Batches<'a>,
     validation: Vec<&'a Patch>,
     head_strides: Vec<[usize; 2]>,
     state: SegmenterState,
@@ -141,12 +145,17 @@ struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
-    fn run(mut self, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Ending> {
+    fn run(
+        &mut self,
+        next: &mut dyn FnMut() -> Vec<Patch>,
+        stop: &AtomicBool,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Ending> {
         let per_epoch = self.model.plan().iterations_per_epoch;
         let earlier = self.progress.seconds;
         let began = Instant::now();
         while self.progress.epoch < self.progress.epochs {
-            self.step()?;
+            self.step(&next())?;
             self.progress.seconds = earlier + began.elapsed().as_secs_f64();
             let done = self.progress.iteration - self.progress.epoch * per_epoch;
             on_event(Event::Step {
@@ -167,10 +176,9 @@ impl Trainer<'_> {
         Ok(Ending::Finished)
     }
 
-    fn step(&mut self) -> Result<()> {
-        let patches = self.batches.patches(self.progress.iteration);
+    fn step(&mut self, patches: &[Patch]) -> Result<()> {
         let classes = self.model.plan().outputs();
-        let batch = Batch::new(&patches, classes, &self.head_strides, self.device);
+        let batch = Batch::new(patches, classes, &self.head_strides, self.device);
         let losses = self.state.advance(&batch, self.learning_rate());
         for ((name, loss), sum) in LOSS_NAMES.iter().zip(losses).zip(&mut self.progress.sums) {
             if !loss.is_finite() {

@@ -72,12 +72,12 @@ impl<'a> Batches<'a> {
 
     /// The crops of one iteration, counted from the start of training. Each domain is shuffled in each epoch; the one
     /// that runs out first is shuffled again and goes on. A domain that is balanced is drawn from by density instead.
-    pub fn crops(&self, iteration: u64, device: &Device) -> Pair<Tensor<4>> {
+    pub fn crops(&self, iteration: u64) -> Pair<Vec<Plane>> {
         Pair::from_fn(|domain| {
             let images = self.images.of(domain);
             let stream = self.stream.child(domain.name());
             let (epoch, place) = (iteration / self.per_epoch, iteration % self.per_epoch);
-            let crops: Vec<Plane> = (0..self.batch as u64)
+            (0..self.batch as u64)
                 .map(|i| {
                     let mut place_stream = stream.child("crop").child(iteration).child(i);
                     if let Some(balance) = self.balance.as_ref().filter(|balance| balance.domain == domain) {
@@ -89,45 +89,89 @@ impl<'a> Batches<'a> {
                     let order = stream.child("order").child(epoch).child(round).permutation(images.len());
                     random_crop(&images[order[index as usize]], self.crop, &mut place_stream)
                 })
-                .collect();
-            to_tensor(&crops, device)
+                .collect()
         })
     }
 
     /// The noise, steps and latents of one iteration.
-    pub fn draws(&self, iteration: u64, device: &Device) -> StepDraws {
+    pub fn draws(&self, iteration: u64) -> Draws {
         let half = |name: &str| {
             Pair::from_fn(|domain: Domain| {
                 let stream = self.stream.child(name).child(domain.name()).child(iteration);
-                let noise = |name: &str| {
-                    let values = stream.child(name).normals(self.batch * self.crop * self.crop);
-                    Tensor::from_data(
-                        TensorData::new(values, [self.batch, 1, self.crop, self.crop]),
-                        (device, DType::F32),
-                    )
-                };
-                let latent = stream.child("latent").normals(self.batch * self.latent_dim);
                 let mut steps = stream.child("steps");
-                DomainDraws {
+                let noise = ["noise", "next noise", "posterior noise"];
+                HalfDraws {
                     t: (0..self.batch).map(|_| steps.below(self.diffusion_steps)).collect(),
-                    noise: noise("noise"),
-                    next_noise: noise("next noise"),
-                    posterior_noise: noise("posterior noise"),
-                    latent: Tensor::from_data(
-                        TensorData::new(latent, [self.batch, self.latent_dim]),
-                        (device, DType::F32),
-                    ),
+                    noise: noise.map(|name| stream.child(name).normals(self.batch * self.crop * self.crop)),
+                    latent: stream.child("latent").normals(self.batch * self.latent_dim),
                 }
             })
         };
-        StepDraws { discriminators: half("discriminators"), generators: half("generators") }
+        Draws { discriminators: half("discriminators"), generators: half("generators"), crop: self.crop }
+    }
+
+    /// Crops and draws of one iteration.
+    pub fn iteration(&self, iteration: u64) -> Iteration {
+        Iteration { crops: self.crops(iteration), draws: self.draws(iteration) }
+    }
+}
+
+/// What an iteration works on, in the computer's own memory.
+#[derive(Debug)]
+pub struct Iteration {
+    /// See [`Batches::crops`].
+    pub crops: Pair<Vec<Plane>>,
+    /// See [`Batches::draws`].
+    pub draws: Draws,
+}
+
+impl Iteration {
+    /// On a device: the crops, `[batch, 1, crop, crop]` in [-1, 1], and the draws.
+    pub fn on(self, device: &Device) -> (Pair<Tensor<4>>, StepDraws) {
+        (self.crops.map(|crops| to_tensor(crops, device)), self.draws.on(device))
+    }
+}
+
+/// The random numbers of one iteration, in the computer's own memory.
+#[derive(Debug, PartialEq)]
+pub struct Draws {
+    discriminators: Pair<HalfDraws>,
+    generators: Pair<HalfDraws>,
+    crop: usize,
+}
+
+/// The random numbers that one domain needs in one half of an iteration.
+#[derive(Debug, PartialEq)]
+struct HalfDraws {
+    t: Vec<usize>,
+    /// In x_t, from there to x_{t+1}, and of the posterior sample.
+    noise: [Vec<f32>; 3],
+    latent: Vec<f32>,
+}
+
+impl Draws {
+    /// On a device.
+    pub fn on(self, device: &Device) -> StepDraws {
+        let side = self.crop;
+        let half = |half: HalfDraws| {
+            let batch = half.t.len();
+            let image = |values: Vec<f32>| {
+                Tensor::from_data(TensorData::new(values, [batch, 1, side, side]), (device, DType::F32))
+            };
+            let latent_dim = half.latent.len() / batch;
+            let latent = TensorData::new(half.latent, [batch, latent_dim]);
+            let [noise, next_noise, posterior_noise] = half.noise.map(image);
+            let latent = Tensor::from_data(latent, (device, DType::F32));
+            DomainDraws { t: half.t, noise, next_noise, posterior_noise, latent }
+        };
+        let halves = |Pair { labelled, target }| Pair { labelled: half(labelled), target: half(target) };
+        StepDraws { discriminators: halves(self.discriminators), generators: halves(self.generators) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensors::to_planes;
 
     fn ramp(side: usize) -> Plane {
         Plane::from_fn(side, side, |y, x| (y * side + x) as f32 / (side * side) as f32)
@@ -140,12 +184,8 @@ mod tests {
         let batches = Batches::new(&images, 1, 1, 16, 0);
         assert_eq!(batches.per_epoch(), 7);
         let seen = |domain: Domain, iterations: std::ops::Range<u64>| {
-            let mut seen: Vec<i32> = iterations
-                .map(|i| {
-                    let crop = to_planes(batches.crops(i, &Device::flex()).of(domain).clone());
-                    (crop[0].get(0, 0) * 10.0).round() as i32
-                })
-                .collect();
+            let mut seen: Vec<i32> =
+                iterations.map(|i| (batches.crops(i).of(domain)[0].get(0, 0) * 10.0).round() as i32).collect();
             seen.sort_unstable();
             seen
         };
@@ -158,12 +198,11 @@ mod tests {
     fn balance_changes_the_crops_of_the_emptier_domain_alone() {
         let striped = |share: usize| Plane::from_fn(32, 64, |_, x| if x < share { ((x / 3) % 2) as f32 } else { 0.5 });
         let images = Pair { labelled: vec![striped(12)], target: vec![striped(64)] };
-        let device = Device::flex();
         let [plain, balanced] = [false, true].map(|balances| {
             let batches = Batches::new(&images, 4, 4, 16, 10);
             if balances { batches.balanced() } else { batches }
         });
-        let crops = |batches: &Batches<'_>, i| batches.crops(i, &device).map(|crops| crops.clone().into_data());
+        let crops = |batches: &Batches<'_>, i| batches.crops(i);
         assert_eq!(crops(&plain, 3).target, crops(&balanced, 3).target);
         assert_ne!(crops(&plain, 3).labelled, crops(&balanced, 3).labelled);
         assert_eq!(crops(&balanced, 3).labelled, crops(&balanced, 3).labelled);
@@ -174,12 +213,11 @@ mod tests {
     fn an_iteration_draws_the_same_numbers_whenever_it_is_asked_for() {
         let images = Pair { labelled: vec![ramp(40)], target: vec![ramp(20)] };
         let batches = Batches::new(&images, 9, 2, 32, 5).with_draws(6, 4);
-        let device = Device::flex();
-        let crop = |i| batches.crops(i, &device).target.into_data();
+        let crop = |i| batches.crops(i).target;
         assert_eq!(crop(3), crop(3));
         assert_ne!(crop(3), crop(4));
-        let noise = |i| batches.draws(i, &device).generators.labelled.noise.into_data();
-        assert_eq!(noise(3), noise(3));
-        assert_ne!(noise(3), batches.draws(3, &device).discriminators.labelled.noise.into_data());
+        assert_eq!(batches.draws(3), batches.draws(3));
+        assert_ne!(batches.draws(3), batches.draws(4));
+        assert_ne!(batches.draws(3).generators, batches.draws(3).discriminators);
     }
 }

@@ -12,8 +12,9 @@ use std::time::Instant;
 use burn::tensor::Device;
 
 pub use self::batches::Batches;
-use self::batches::random_crop;
+use self::batches::{Iteration, random_crop};
 use self::journal::Journal;
+use crate::ahead::Ahead;
 use crate::config::TrainConfig;
 use crate::domain::{Domain, Pair};
 use crate::error::{Error, Result};
@@ -120,7 +121,15 @@ pub fn train(
     };
     let (state, progress) =
         if resumes { run.load(device)? } else { (run.new_state(device), Progress::new(run.config().seed)) };
-    Trainer::new(&run, &prepared, state, progress, device)?.run(stop, on_event)
+    let batches = batches(run.config(), &prepared)?;
+    Trainer::new(&run, &prepared, &batches, state, progress, device)?.run(stop, on_event)
+}
+
+fn batches<'a>(config: &TrainConfig, prepared: &'a Prepared) -> Result<Batches<'a>> {
+    let networks = &config.networks;
+    let batches = Batches::new(&prepared.train, config.seed, config.batch, networks.crop, config.iterations_per_epoch)
+        .with_draws(networks.generator.latent_dim, networks.schedule.init()?.steps());
+    Ok(if config.balance_crops { batches.balanced() } else { batches })
 }
 
 /// Seconds that an iteration with these settings takes, measured on noise with networks that are thrown away.
@@ -139,7 +148,8 @@ pub fn pace(config: &TrainConfig, device: &Device) -> Result<f64> {
     let mut state = StepState::new(generators, Discriminators::new(networks, &mut init), &config.step);
     let mut advance = |step| {
         let rates = LearningRates { generators: 0.0, discriminators: 0.0 };
-        state.advance(&batches.crops(step, device), &batches.draws(step, device), &context, rates).read();
+        let (crops, draws) = batches.iteration(step).on(device);
+        state.advance(&crops, &draws, &context, rates).read();
     };
     let mut timed = |step| {
         let began = Instant::now();
@@ -161,7 +171,7 @@ fn run_data(prepared: &Prepared) -> RunData {
 struct Trainer<'a> {
     run: &'a RunFolder,
     prepared: &'a Prepared,
-    batches: Batches<'a>,
+    batches: &'a Batches<'a>,
     context: StepContext,
     validation: Validation,
     state: StepState,
@@ -181,18 +191,18 @@ impl<'a> Trainer<'a> {
     fn new(
         run: &'a RunFolder,
         prepared: &'a Prepared,
+        batches: &'a Batches<'a>,
         state: StepState,
         progress: Progress,
         device: &Device,
     ) -> Result<Self> {
         let config = run.config();
         let networks = &config.networks;
-        let schedule = networks.schedule.init()?;
-        let batches =
-            Batches::new(&prepared.train, config.seed, config.batch, networks.crop, config.iterations_per_epoch)
-                .with_draws(networks.generator.latent_dim, schedule.steps());
-        let batches = if config.balance_crops { batches.balanced() } else { batches };
-        let context = StepContext { schedule, embedding: networks.generator.embedding, options: config.step.clone() };
+        let context = StepContext {
+            schedule: networks.schedule.init()?,
+            embedding: networks.generator.embedding,
+            options: config.step.clone(),
+        };
         Ok(Self {
             validation: validation(config, prepared),
             journal: Journal::open(run.root(), &progress)?,
@@ -211,11 +221,25 @@ impl<'a> Trainer<'a> {
         let epochs = self.run.config().epochs;
         let iterations = epochs * self.batches.per_epoch();
         self.announce(iterations, on_event);
+        let batches = self.batches;
+        std::thread::scope(|scope| {
+            let mut ahead = Ahead::new(scope, self.progress.step, |step| batches.iteration(step));
+            self.iterate(iterations, &mut || ahead.take(), stop, on_event)
+        })
+    }
+
+    fn iterate(
+        &mut self,
+        iterations: u64,
+        next: &mut dyn FnMut() -> Iteration,
+        stop: &AtomicBool,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Ending> {
         let earlier = self.progress.seconds;
         let began = Instant::now();
         while self.progress.step < iterations {
             let step_began = Instant::now();
-            self.step()?;
+            self.step(next())?;
             self.progress.seconds = earlier + began.elapsed().as_secs_f64();
             let losses = self.recent_means();
             on_event(Event::Step {
@@ -254,12 +278,11 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn step(&mut self) -> Result<()> {
+    fn step(&mut self, iteration: Iteration) -> Result<()> {
         let step = self.progress.step;
         // Dropout draws from the device's generator; seeding it by the step keeps a resumed run the same.
         self.device.seed(Stream::new(self.progress.seed).child("dropout").child(step).bits());
-        let batch = self.batches.crops(step, &self.device);
-        let draws = self.batches.draws(step, &self.device);
+        let (batch, draws) = iteration.on(&self.device);
         let config = self.run.config();
         let rates = LearningRates {
             generators: config.learning_rate_in(self.progress.epoch, config.learning_rate.generators),
