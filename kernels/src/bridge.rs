@@ -1,4 +1,4 @@
-//! Operations of ours in Burn's graph: reach the numbers of a tensor on the processor, and hand a gradient back.
+//! Operations of ours in Burn's graph: reach the numbers of a tensor on its device, and hand a gradient back.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -13,10 +13,25 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
-    Autodiff, AutodiffBackend, BackendTensor, DispatchAutodiffContext, DispatchKindConversion, DispatchTensor,
+    Autodiff, AutodiffBackend, Backend, BackendTensor, DispatchAutodiffContext, DispatchKindConversion, DispatchTensor,
     DispatchTensorKind, Flex, GradientCheckpointingStrategy, TensorMetadata,
 };
 use burn::tensor::{DType, Tensor, TensorData};
+
+/// 32-bit floats as the operations of one kind of device see them. Copies share them.
+pub trait Numbers: Debug + Clone + Send + 'static {
+    /// Burn's backend for that device.
+    type Backend: Backend;
+
+    /// Whether a tensor without its gradients is of that device.
+    fn is_kind(kind: &DispatchTensorKind) -> bool;
+
+    /// Of a tensor of that device.
+    fn from_primitive(tensor: FloatTensor<Self::Backend>) -> Self;
+
+    /// As a tensor of that device.
+    fn into_primitive(self) -> FloatTensor<Self::Backend>;
+}
 
 /// 32-bit floats on the processor, in a row. Copies share them.
 #[derive(Debug, Clone)]
@@ -42,14 +57,26 @@ impl Values {
     pub fn into_tensor<const D: usize>(self) -> Tensor<D> {
         wrap::<Flex, D>(BackendTensor::Float(self.0))
     }
+}
 
-    fn from_tensor(tensor: FlexTensor) -> Self {
+impl Numbers for Values {
+    type Backend = Flex;
+
+    fn is_kind(kind: &DispatchTensorKind) -> bool {
+        matches!(kind, DispatchTensorKind::Flex(BackendTensor::Float(_) | BackendTensor::Autodiff(_)))
+    }
+
+    fn from_primitive(tensor: FlexTensor) -> Self {
         Self(if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() })
+    }
+
+    fn into_primitive(self) -> FlexTensor {
+        self.0
     }
 }
 
-/// An operation on 32-bit floats on the processor, and its way back.
-pub trait Operation<const N: usize>: Debug + Clone + Send + 'static {
+/// An operation on 32-bit floats on one kind of device, and its way back.
+pub trait Operation<const N: usize, V: Numbers = Values>: Debug + Clone + Send + 'static {
     /// What it keeps beside its inputs; little.
     type Kept: Debug + Clone + Send + 'static;
     /// Which inputs it asks for on its way back.
@@ -58,114 +85,120 @@ pub trait Operation<const N: usize>: Debug + Clone + Send + 'static {
     const IS_CHEAP: bool;
 
     /// The output.
-    fn forward(&self, inputs: &[Values; N]) -> (Values, Self::Kept);
+    fn forward(&self, inputs: &[V; N]) -> (V, Self::Kept);
 
     /// The gradients of the inputs that want one, from that of the output and the inputs that were asked for.
-    fn backward(
-        self,
-        kept: Self::Kept,
-        inputs: [Option<Values>; N],
-        gradient: Values,
-        wanted: [bool; N],
-    ) -> [Option<Values>; N];
+    fn backward(self, kept: Self::Kept, inputs: [Option<V>; N], gradient: V, wanted: [bool; N]) -> [Option<V>; N];
 }
 
 /// An input that was asked for.
-pub fn asked(input: Option<Values>) -> Values {
+pub fn asked<V>(input: Option<V>) -> V {
     input.expect("the operation asks for this input")
 }
 
 /// Whether a tensor holds 32-bit floats on the processor, with or without gradients.
 pub fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
-    tensor.dtype() == DType::F32 && is_plain_or_tracked(&tensor.clone().into_dispatch())
+    is_of::<Values, D>(tensor)
 }
 
-fn is_plain_or_tracked(tensor: &DispatchTensor) -> bool {
-    let on_processor = |kind: &DispatchTensorKind| {
-        matches!(kind, DispatchTensorKind::Flex(BackendTensor::Float(_) | BackendTensor::Autodiff(_)))
-    };
-    match (&tensor.kind, tensor.autodiff) {
-        (DispatchTensorKind::Autodiff(inner), DispatchAutodiffContext::Enabled(_)) => on_processor(inner),
-        (kind, DispatchAutodiffContext::Disabled) => on_processor(kind),
+/// Whether a tensor holds 32-bit floats of a kind of device, with or without gradients.
+pub fn is_of<V: Numbers, const D: usize>(tensor: &Tensor<D>) -> bool {
+    let of = |tensor: DispatchTensor| match (&tensor.kind, tensor.autodiff) {
+        (DispatchTensorKind::Autodiff(inner), DispatchAutodiffContext::Enabled(_)) => V::is_kind(inner),
+        (kind, DispatchAutodiffContext::Disabled) => V::is_kind(kind),
         _ => false,
-    }
+    };
+    tensor.dtype() == DType::F32 && of(tensor.clone().into_dispatch())
 }
 
 /// The numbers of a tensor for which [`is_ours`] holds; its gradient is not followed.
 pub fn plain_values<const D: usize>(tensor: &Tensor<D>) -> Values {
-    Values::from_tensor(match split(tensor.clone().into_dispatch()) {
+    Values::from_primitive(match split::<Flex>(tensor.clone().into_dispatch()) {
         Input::Plain(tensor) => tensor,
         Input::Tracked(tensor, _) => tensor.into_primitive(),
     })
 }
 
-enum Input {
-    Plain(FlexTensor),
-    Tracked(FloatTensor<Autodiff<Flex>>, GradientCheckpointingStrategy),
+enum Input<B: Backend> {
+    Plain(FloatTensor<B>),
+    Tracked(FloatTensor<Autodiff<B>>, GradientCheckpointingStrategy),
 }
 
-fn split(tensor: DispatchTensor) -> Input {
-    let float = "it was asked before whether the tensor is ours";
+fn split<B: Backend>(tensor: DispatchTensor) -> Input<B>
+where
+    DispatchTensor: DispatchKindConversion<B> + DispatchKindConversion<Autodiff<B>>,
+{
+    let float = "it was asked before whether the tensor is of this device";
     match tensor.autodiff {
-        DispatchAutodiffContext::Disabled => Input::Plain(
-            <DispatchTensor as DispatchKindConversion<Flex>>::try_into_backend(tensor).expect(float).float(),
-        ),
+        DispatchAutodiffContext::Disabled => {
+            let tensor = <DispatchTensor as DispatchKindConversion<B>>::try_into_backend(tensor);
+            Input::Plain(tensor.expect(float).float())
+        }
         DispatchAutodiffContext::Enabled(strategy) => {
             // The primitive is the same with either strategy.
             let tensor = DispatchTensor {
                 autodiff: DispatchAutodiffContext::Enabled(GradientCheckpointingStrategy::Disabled),
                 ..tensor
             };
-            let tensor = <DispatchTensor as DispatchKindConversion<Autodiff<Flex>>>::try_into_backend(tensor);
+            let tensor = <DispatchTensor as DispatchKindConversion<Autodiff<B>>>::try_into_backend(tensor);
             Input::Tracked(tensor.expect(float).float(), strategy)
         }
     }
 }
 
-/// Does an operation on tensors for which [`is_ours`] holds.
-pub fn apply<const N: usize, const D: usize, O: Operation<N>>(inputs: [DispatchTensor; N], operation: O) -> Tensor<D> {
-    let inputs = inputs.map(split);
+/// Does an operation on tensors for all of which [`is_of`] holds.
+pub fn apply<const N: usize, const D: usize, V: Numbers, O: Operation<N, V>>(
+    inputs: [DispatchTensor; N],
+    operation: O,
+) -> Tensor<D>
+where
+    DispatchTensor: DispatchKindConversion<V::Backend>
+        + DispatchKindConversion<Autodiff<V::Backend>>
+        + DispatchKindConversion<Autodiff<V::Backend, BalancedCheckpointing>>,
+{
+    let inputs = inputs.map(split::<V::Backend>);
     let strategy = inputs.iter().find_map(|input| match input {
         Input::Plain(_) => None,
         Input::Tracked(_, strategy) => Some(*strategy),
     });
     let Some(strategy) = strategy else {
         let inputs = inputs.map(|input| match input {
-            Input::Plain(tensor) => Values::from_tensor(tensor),
+            Input::Plain(tensor) => V::from_primitive(tensor),
             Input::Tracked(..) => unreachable!("all inputs are plain"),
         });
-        return wrap::<Flex, D>(BackendTensor::Float(operation.forward(&inputs).0.0));
+        return wrap::<V::Backend, D>(BackendTensor::Float(operation.forward(&inputs).0.into_primitive()));
     };
     let inputs = inputs.map(|input| match input {
-        Input::Plain(tensor) => Autodiff::<Flex>::from_inner(tensor),
+        Input::Plain(tensor) => Autodiff::<V::Backend>::from_inner(tensor),
         Input::Tracked(tensor, _) => tensor,
     });
     match strategy {
         GradientCheckpointingStrategy::Disabled => {
-            let output = record::<NoCheckpointing, N, O>(inputs, operation);
-            wrap::<Autodiff<Flex>, D>(BackendTensor::Float(output))
+            let output = record::<NoCheckpointing, N, V, O>(inputs, operation);
+            wrap::<Autodiff<V::Backend>, D>(BackendTensor::Float(output))
         }
         GradientCheckpointingStrategy::Balanced => {
-            let output = record::<BalancedCheckpointing, N, O>(inputs, operation);
-            wrap::<Autodiff<Flex, BalancedCheckpointing>, D>(BackendTensor::Float(output))
+            let output = record::<BalancedCheckpointing, N, V, O>(inputs, operation);
+            wrap::<Autodiff<V::Backend, BalancedCheckpointing>, D>(BackendTensor::Float(output))
         }
     }
 }
 
 /// Does an operation and puts it into the graph.
-fn record<C: CheckpointStrategy, const N: usize, O: Operation<N>>(
-    inputs: [FloatTensor<Autodiff<Flex>>; N],
+fn record<C: CheckpointStrategy, const N: usize, V: Numbers, O: Operation<N, V>>(
+    inputs: [FloatTensor<Autodiff<V::Backend>>; N],
     operation: O,
-) -> FloatTensor<Autodiff<Flex>> {
+) -> FloatTensor<Autodiff<V::Backend>> {
     let nodes = inputs.each_ref().map(|input| input.node());
     let ids = nodes.each_ref().map(|node| node.id());
-    let prepared = Step::<O>(PhantomData).prepare::<C>(nodes);
+    let prepared = Step::<V, O>(PhantomData).prepare::<C>(nodes);
     let prepared = if O::IS_CHEAP {
-        prepared.memory_bound().retro_forward(Again { operation: operation.clone(), inputs: ids }).parents(&inputs)
+        let again = Again { operation: operation.clone(), inputs: ids, numbers: PhantomData::<V> };
+        prepared.memory_bound().retro_forward(again).parents(&inputs)
     } else {
         prepared.compute_bound()
     };
-    let values = inputs.each_ref().map(|input| Values::from_tensor(input.clone().into_primitive()));
+    let values = inputs.each_ref().map(|input| V::from_primitive(input.clone().into_primitive()));
     match prepared.stateful() {
         OpsKind::Tracked(mut prepared) => {
             let mut asked = [None; N];
@@ -173,27 +206,28 @@ fn record<C: CheckpointStrategy, const N: usize, O: Operation<N>>(
                 *asked = asks.then(|| prepared.checkpoint(input));
             }
             let (output, kept) = operation.forward(&values);
-            prepared.finish(State { operation, kept, asked }, output.0)
+            prepared.finish(State { operation, kept, asked }, output.into_primitive())
         }
-        OpsKind::UnTracked(prepared) => prepared.finish(operation.forward(&values).0.0),
+        OpsKind::UnTracked(prepared) => prepared.finish(operation.forward(&values).0.into_primitive()),
     }
 }
 
 /// How to do an operation once more.
 #[derive(Debug)]
-struct Again<O, const N: usize> {
+struct Again<V, O, const N: usize> {
     operation: O,
     inputs: [NodeId; N],
+    numbers: PhantomData<V>,
 }
 
-impl<const N: usize, O: Operation<N>> RetroForward for Again<O, N> {
+impl<const N: usize, V: Numbers, O: Operation<N, V>> RetroForward for Again<V, O, N> {
     fn forward(&self, states: &mut BackwardStates, node: NodeId) {
-        let inputs = self.inputs.map(|input| Values::from_tensor(states.get_state::<FlexTensor>(&input)));
-        states.save(node, self.operation.forward(&inputs).0.0);
+        let inputs = self.inputs.map(|input| V::from_primitive(states.get_state::<FloatTensor<V::Backend>>(&input)));
+        states.save(node, self.operation.forward(&inputs).0.into_primitive());
     }
 }
 
-fn wrap<B: burn::backend::Backend, const D: usize>(tensor: BackendTensor<B>) -> Tensor<D>
+fn wrap<B: Backend, const D: usize>(tensor: BackendTensor<B>) -> Tensor<D>
 where
     DispatchTensor: DispatchKindConversion<B>,
 {
@@ -201,7 +235,7 @@ where
 }
 
 #[derive(Debug)]
-struct Step<O>(PhantomData<O>);
+struct Step<V, O>(PhantomData<(V, O)>);
 
 /// What the way back of an operation begins with.
 #[derive(Debug, Clone)]
@@ -212,17 +246,17 @@ struct State<O, K, const N: usize> {
     asked: [Option<NodeId>; N],
 }
 
-impl<const N: usize, O: Operation<N>> Backward<Flex, N> for Step<O> {
+impl<const N: usize, V: Numbers, O: Operation<N, V>> Backward<V::Backend, N> for Step<V, O> {
     type State = State<O, O::Kept, N>;
 
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let gradient = Values::from_tensor(gradients.consume::<Flex>(&ops.node));
+        let gradient = V::from_primitive(gradients.consume::<V::Backend>(&ops.node));
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let State { operation, kept, asked } = ops.state;
-        let inputs = asked.map(|id| id.map(|id| Values::from_tensor(checkpointer.retrieve_node_output(id))));
+        let inputs = asked.map(|id| id.map(|id| V::from_primitive(checkpointer.retrieve_node_output(id))));
         for (parent, gradient) in ops.parents.into_iter().zip(operation.backward(kept, inputs, gradient, wanted)) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
-                gradients.register::<Flex>(parent.id, gradient.0);
+                gradients.register::<V::Backend>(parent.id, gradient.into_primitive());
             }
         }
     }
