@@ -129,6 +129,22 @@ fn wgpu_kind(number: Option<usize>) -> burn::tensor::DeviceKind {
     number.map_or(burn::tensor::DeviceKind::DefaultDevice, burn::tensor::DeviceKind::DiscreteGpu)
 }
 
+/// The card of the kind that this build is for, if one answers, for tests.
+///
+/// # Panics
+/// If none does and `SYNLABEL_REQUIRE_CARD` asks for it.
+#[cfg(all(test, feature = "card"))]
+pub fn card_for_tests() -> Option<Device> {
+    let name = kinds()[0].name;
+    // Not in a process of its own: the program is the test.
+    let answers = matches!(std::panic::catch_unwind(|| probe(name)), Ok(Ok(true)));
+    if !answers {
+        assert!(std::env::var_os("SYNLABEL_REQUIRE_CARD").is_none(), "{name} does not answer");
+        println!("{name} does not answer: nothing is tested on it");
+    }
+    answers.then(|| open(name).expect("it was just opened"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

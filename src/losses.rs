@@ -1,16 +1,16 @@
 //! The loss terms of one SynDiff iteration, as functions of tensors. Method §4.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::softplus;
+use synlabel_kernels::{Activation, activate};
 
 /// Non-saturating loss that asks for large logits: mean softplus(−logits).
 pub fn real<const D: usize>(logits: Tensor<D>) -> Tensor<1> {
-    softplus(-logits, 1.0).mean()
+    activate(-logits, Activation::Softplus).mean()
 }
 
 /// Non-saturating loss that asks for small logits: mean softplus(logits).
 pub fn fake<const D: usize>(logits: Tensor<D>) -> Tensor<1> {
-    softplus(logits, 1.0).mean()
+    activate(logits, Activation::Softplus).mean()
 }
 
 /// Mean absolute difference.

@@ -7,17 +7,21 @@ use burn::optim::{
 use burn::tensor::{Device, Tensor};
 
 use super::bridge::{Values, is_ours, plain_values};
+#[cfg(feature = "card")]
+use super::card;
 use super::elementwise::combine_all;
 use super::simd::has_vectors;
 
 /// Decay rates of the two moments, and what keeps the division finite.
 #[derive(Debug, Clone, Copy)]
-struct Rates {
-    betas: [f32; 2],
-    epsilon: f32,
+pub struct Rates {
+    /// Of the first and of the second moment.
+    pub betas: [f32; 2],
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
 }
 
-/// Burn's Adam with its state; on the processor all values of a parameter are moved in one pass.
+/// Burn's Adam with its state; on the processor and on cards all values of a parameter are moved in one pass.
 #[derive(Clone)]
 struct FusedAdam {
     rates: Rates,
@@ -58,6 +62,12 @@ impl Optimizer for FusedAdam {
     ) -> (Tensor<D>, Option<State<D>>) {
         let state = state.map(|State(state)| state);
         let moments = state.as_ref().map(|state| [&state.momentum.moment_1, &state.momentum.moment_2]);
+        #[cfg(feature = "card")]
+        if card::holds(&weights) && card::holds(&gradient) {
+            let time = state.as_ref().map_or(0, |state| state.momentum.time) + 1;
+            let [weights, first, second] = card::adam(self.rates, rate as f32, time, [&weights, &gradient], moments);
+            return (weights, Some(State(AdamState::new(AdaptiveMomentumState::new(time, first, second)))));
+        }
         let known = moments.iter().flatten().all(|moment| is_ours(moment));
         if !has_vectors() || !is_ours(&weights) || !is_ours(&gradient) || !known {
             let (weights, state) = self.plain.step(rate, weights, gradient, state);
@@ -78,6 +88,12 @@ impl Optimizer for FusedAdam {
 }
 
 impl Rates {
+    /// What corrects both moments for having begun at 0: factors of the first one and of epsilon.
+    pub fn corrections(self, time: usize) -> (f32, f32) {
+        let root = (1.0 - self.betas[1].powi(time as i32)).sqrt();
+        (root / (1.0 - self.betas[0].powi(time as i32)), root)
+    }
+
     /// The weights after step `time`, and both moments.
     fn moved(
         self,
@@ -88,8 +104,7 @@ impl Rates {
         moments: Option<&[Values; 2]>,
     ) -> [Values; 3] {
         let Self { betas: [beta_1, beta_2], epsilon } = self;
-        let root = (1.0 - beta_2.powi(time as i32)).sqrt();
-        let factor = root / (1.0 - beta_1.powi(time as i32));
+        let (factor, root) = self.corrections(time);
         let step = |weight: f32, gradient: f32, first: f32, second: f32| {
             let first = first * beta_1 + gradient * (1.0 - beta_1);
             let second = second * beta_2 + gradient * gradient * (1.0 - beta_2);

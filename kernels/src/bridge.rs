@@ -55,7 +55,7 @@ impl Values {
 
     /// As a tensor without gradient.
     pub fn into_tensor<const D: usize>(self) -> Tensor<D> {
-        wrap::<Flex, D>(BackendTensor::Float(self.0))
+        into_tensor(self)
     }
 }
 
@@ -113,10 +113,26 @@ pub fn is_of<V: Numbers, const D: usize>(tensor: &Tensor<D>) -> bool {
 
 /// The numbers of a tensor for which [`is_ours`] holds; its gradient is not followed.
 pub fn plain_values<const D: usize>(tensor: &Tensor<D>) -> Values {
-    Values::from_primitive(match split::<Flex>(tensor.clone().into_dispatch()) {
+    numbers_of(tensor)
+}
+
+/// The numbers of a tensor for which [`is_of`] holds; its gradient is not followed.
+pub fn numbers_of<V: Numbers, const D: usize>(tensor: &Tensor<D>) -> V
+where
+    DispatchTensor: DispatchKindConversion<V::Backend> + DispatchKindConversion<Autodiff<V::Backend>>,
+{
+    V::from_primitive(match split::<V::Backend>(tensor.clone().into_dispatch()) {
         Input::Plain(tensor) => tensor,
         Input::Tracked(tensor, _) => tensor.into_primitive(),
     })
+}
+
+/// Numbers as a tensor without gradient.
+pub fn into_tensor<V: Numbers, const D: usize>(numbers: V) -> Tensor<D>
+where
+    DispatchTensor: DispatchKindConversion<V::Backend>,
+{
+    wrap::<V::Backend, D>(BackendTensor::Float(numbers.into_primitive()))
 }
 
 enum Input<B: Backend> {

@@ -11,6 +11,8 @@ pub enum Activation {
     LeakyRelu(f64),
     /// x/(1 + e^−x).
     Silu,
+    /// ln(1 + e^x).
+    Softplus,
 }
 
 /// A function of one number and its slope.
@@ -79,6 +81,29 @@ impl Curve for Silu {
     }
 }
 
+#[derive(Debug, Clone, Copy)]
+pub struct Softplus;
+
+impl Curve for Softplus {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        let positive = if x <= 0.0 { 0.0 } else { x };
+        // ln(1 + e) = 2·artanh(s), a series that keeps its digits where e vanishes beside 1; s is at most 1/3.
+        let e = exp(if x <= 0.0 { x } else { -x });
+        let s = e / (2.0 + e);
+        let square = s * s;
+        let mut series = 1.0 / 15.0;
+        for odd in [13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+            series = series * square + 1.0 / odd;
+        }
+        positive + 2.0 * s * series
+    }
+    #[inline(always)]
+    fn slope(self, x: f32) -> f32 {
+        1.0 / (1.0 + exp(-x))
+    }
+}
+
 /// e^x to two units in the last place, and not below 1e-38 or above 1e38.
 ///
 /// x = n·ln 2 + r; e^r by its polynomial (Cephes), 2^n by the exponent's bits.
@@ -127,5 +152,16 @@ mod tests {
         check(Relu);
         check(Leaky(0.2));
         check(Silu);
+        check(Softplus);
+    }
+
+    #[test]
+    fn softplus_keeps_its_digits_where_it_nearly_vanishes() {
+        for x in [-80.0f32, -30.0, -17.5, -4.0, -0.1, 0.0, 0.1, 3.0, 19.0, 40.0, 1e30] {
+            let exact = f64::from(x).exp().ln_1p().min(f64::from(x).max(40.0));
+            let exact = if x > 40.0 { f64::from(x) } else { exact };
+            assert!((f64::from(Softplus.value(x)) - exact).abs() < 4e-7 * exact, "{x}");
+        }
+        assert!(Softplus.value(f32::NAN).is_nan());
     }
 }

@@ -3,7 +3,9 @@
 use burn::tensor::Tensor;
 
 use super::bridge::{Operation, Values, apply, asked, is_ours, plain_values};
-use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu};
+#[cfg(feature = "card")]
+use super::card;
+use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu, Softplus};
 use super::normalisation::activate_plainly;
 use super::simd::{Shared, all_written, best, has_vectors, sum_by, vectorised};
 use super::team::{each, each_chunk};
@@ -13,6 +15,10 @@ const CHUNK: usize = 1 << 14;
 
 /// An activation of each value.
 pub fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
+    #[cfg(feature = "card")]
+    if card::holds(&x) {
+        return card::activate(x, activation);
+    }
     if !has_vectors() || !is_ours(&x) {
         return activate_plainly(x, activation);
     }
@@ -51,6 +57,7 @@ fn by_curve(x: &Values, gradient: Option<&Values>, activation: Activation) -> Va
         Activation::Relu => go(x, gradient, Relu),
         Activation::LeakyRelu(slope) => go(x, gradient, Leaky(slope as f32)),
         Activation::Silu => go(x, gradient, Silu),
+        Activation::Softplus => go(x, gradient, Softplus),
     }
 }
 
@@ -117,6 +124,10 @@ pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
 
 /// (a + b)·factor.
 pub fn add_scaled<const D: usize>(a: Tensor<D>, b: Tensor<D>, factor: f64) -> Tensor<D> {
+    #[cfg(feature = "card")]
+    if card::holds(&a) && card::holds(&b) && a.dims() == b.dims() {
+        return card::add_scaled(a, b, factor as f32);
+    }
     if !has_vectors() || !is_ours(&a) || !is_ours(&b) || a.dims() != b.dims() {
         return (a + b) * factor;
     }
@@ -147,6 +158,10 @@ impl Operation<2> for Sum {
 
 /// old·decay + new·(1 − decay), of tensors without gradients.
 pub fn blend<const D: usize>(old: Tensor<D>, new: Tensor<D>, decay: f64) -> Tensor<D> {
+    #[cfg(feature = "card")]
+    if card::holds(&old) && card::holds(&new) {
+        return card::blend(&old, &new, decay);
+    }
     if !has_vectors() || !is_ours(&old) || !is_ours(&new) {
         return old * decay + new * (1.0 - decay);
     }

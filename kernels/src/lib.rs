@@ -1,12 +1,15 @@
-//! Operations of the networks that are faster here than Burn's on the processor, each with its gradients.
+//! Operations of the networks that are faster here than Burn's, each with its gradients.
 //!
-//! Each operation is a function of tensors. On 32-bit floats on a processor with vectors it runs our own kernel; on every
-//! other device, number format and processor, Burn's own operations. Results do not depend on the number of threads.
+//! Each operation is a function of tensors. On 32-bit floats on a processor with vectors it runs our own kernel, and some
+//! do on graphics cards (feature `card`); for every other device, number format and processor it is made of Burn's own
+//! operations. Results do not depend on the number of threads.
 //!
 //! `unsafe` stands in this crate only.
 
 mod adam;
 mod bridge;
+#[cfg(feature = "card")]
+mod card;
 mod conv;
 mod convolution;
 mod curve;

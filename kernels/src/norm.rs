@@ -4,7 +4,7 @@
 
 use pulp::Arch;
 
-use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu};
+use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu, Softplus};
 use super::simd::{Shared, sum_by, vectorised, written};
 use super::team::each_chunk;
 
@@ -27,7 +27,7 @@ pub struct Groups {
 
 impl Groups {
     /// Channels of a group.
-    fn width(&self) -> usize {
+    pub fn width(&self) -> usize {
         self.channels / self.groups
     }
 
@@ -60,6 +60,7 @@ pub fn forward(
         Activation::Relu => forward_by(arch, groups, x, scale, shift, Relu),
         Activation::LeakyRelu(slope) => forward_by(arch, groups, x, scale, shift, Leaky(slope as f32)),
         Activation::Silu => forward_by(arch, groups, x, scale, shift, Silu),
+        Activation::Softplus => forward_by(arch, groups, x, scale, shift, Softplus),
     }
 }
 
@@ -144,6 +145,7 @@ pub fn backward(
             backward_by(arch, groups, x, [scale, shift], moments, gradient, Leaky(slope as f32))
         }
         Activation::Silu => backward_by(arch, groups, x, [scale, shift], moments, gradient, Silu),
+        Activation::Softplus => backward_by(arch, groups, x, [scale, shift], moments, gradient, Softplus),
     }
 }
 

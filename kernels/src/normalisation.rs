@@ -1,9 +1,11 @@
 //! Norms of tensors. See [`norm`](super::norm) for the arithmetic.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::{leaky_relu, relu, silu};
+use burn::tensor::activation::{leaky_relu, relu, silu, softplus};
 
 use super::bridge::{Operation, Values, apply, asked, is_ours};
+#[cfg(feature = "card")]
+use super::card;
 use super::curve::Activation;
 use super::norm::{self, Groups, Moments};
 use super::simd::{best, has_vectors};
@@ -22,9 +24,14 @@ pub fn normalise(
     activation: Activation,
 ) -> Tensor<4> {
     let [batch, channels, height, width] = x.dims();
+    let groups = Groups { batch, channels, area: height * width, groups, eps: eps as f32, activation };
+    #[cfg(feature = "card")]
+    if card::holds(&x) && affine.iter().flatten().all(card::holds) {
+        return card::normalise(x, affine, groups);
+    }
     let ours = has_vectors() && is_ours(&x) && affine.iter().flatten().all(is_ours);
-    if !ours || batch * channels * height * width == 0 {
-        let normed = standardise(x, groups, eps);
+    if !ours || x.dims().contains(&0) {
+        let normed = standardise(x, groups.groups, eps);
         let spread = |table: Tensor<2>| table.unsqueeze_dims::<4>(&[2, 3]);
         let normed = match affine {
             Some([scale, shift]) => normed * spread(scale) + spread(shift),
@@ -32,8 +39,6 @@ pub fn normalise(
         };
         return activate_plainly(normed, activation);
     }
-    let (area, eps) = (height * width, eps as f32);
-    let groups = Groups { batch, channels, area, groups, eps, activation };
     let operation = Norm { groups, shape: [batch, channels, height, width] };
     match affine {
         Some([scale, shift]) => apply([x.into_dispatch(), scale.into_dispatch(), shift.into_dispatch()], operation),
@@ -57,6 +62,7 @@ pub fn activate_plainly<const D: usize>(x: Tensor<D>, activation: Activation) ->
         Activation::Relu => relu(x),
         Activation::LeakyRelu(slope) => leaky_relu(x, slope),
         Activation::Silu => silu(x),
+        Activation::Softplus => softplus(x, 1.0),
     }
 }
 

@@ -3,6 +3,8 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::bridge::{Operation, Values, apply, is_ours};
+#[cfg(feature = "card")]
+use super::card;
 use super::simd::{best, has_vectors};
 use super::stencil::{self, Resize};
 
@@ -12,8 +14,11 @@ use super::stencil::{self, Resize};
 /// - input: `[batch, channels, height, width]`
 /// - output: `[batch, channels, how.length(height), how.length(width)]`
 pub fn resize(x: Tensor<4>, how: Resize) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    if !has_vectors() || !is_ours(&x) || batch * channels * height * width == 0 {
+    #[cfg(feature = "card")]
+    if card::holds(&x) {
+        return card::resize(x, how);
+    }
+    if !has_vectors() || !is_ours(&x) || x.dims().contains(&0) {
         return by_products(x, how);
     }
     apply([x.into_dispatch()], Resized { how })

@@ -7,7 +7,7 @@ use super::simd::{Shared, vectorised, with_scratch, written};
 use super::team::each;
 
 /// A change of the size of planes, with fixed weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Resize {
     /// Twice the size by the taps \[1, 3, 3, 1\]/4.
     Double,
@@ -47,7 +47,7 @@ impl Resize {
     }
 
     /// The lines that a line of the result is made of, with their weights; those beyond the ends count as zero.
-    fn sources(self, line: usize) -> ([isize; 4], [f32; 4]) {
+    pub fn sources(self, line: usize) -> ([isize; 4], [f32; 4]) {
         let n = line as isize;
         match self {
             Self::Double if line.is_multiple_of(2) => ([n / 2 - 1, n / 2, 0, 0], [0.25, 0.75, 0.0, 0.0]),

@@ -15,8 +15,13 @@ fn numbers(random: &mut Rng, count: usize) -> Vec<f32> {
 }
 
 /// The output of an operation on tensors of these lengths, and the gradients of a random weighting of it.
-fn run(dtype: DType, lengths: &[usize], operation: &dyn Fn(Vec<Tensor<1>>) -> Tensor<1>) -> Vec<Vec<f64>> {
-    let device = Device::flex().autodiff();
+fn run(
+    device: &Device,
+    dtype: DType,
+    lengths: &[usize],
+    operation: &dyn Fn(Vec<Tensor<1>>) -> Tensor<1>,
+) -> Vec<Vec<f64>> {
+    let device = device.clone().autodiff();
     let mut random = Rng::with_seed(9);
     let mut draw = |length: usize| {
         let values = TensorData::new(numbers(&mut random, length), [length]);
@@ -32,8 +37,9 @@ fn run(dtype: DType, lengths: &[usize], operation: &dyn Fn(Vec<Tensor<1>>) -> Te
 }
 
 /// Our kernels work in 32 bits; in 64 bits Burn's own operations do.
-fn agree(what: &str, lengths: &[usize], operation: impl Fn(Vec<Tensor<1>>) -> Tensor<1>) {
-    let (ours, plain) = (run(DType::F32, lengths, &operation), run(DType::F64, lengths, &operation));
+fn agree(device: &Device, what: &str, lengths: &[usize], operation: impl Fn(Vec<Tensor<1>>) -> Tensor<1>) {
+    let plain = run(&Device::flex(), DType::F64, lengths, &operation);
+    let ours = run(device, DType::F32, lengths, &operation);
     for (place, (ours, plain)) in ours.iter().zip(&plain).enumerate() {
         assert_eq!(ours.len(), plain.len());
         let largest = plain.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
@@ -98,7 +104,7 @@ fn convolutions_agree_with_plain_ones() {
         let weights = outputs * inputs * geometry.taps();
         for biases in [0, 1, batch] {
             let lengths = if biases > 0 { vec![input, weights, biases * outputs] } else { vec![input, weights] };
-            agree(&format!("{geometry:?}"), &lengths, |tensors| {
+            agree(&Device::flex(), &format!("{geometry:?}"), &lengths, |tensors| {
                 let x = tensors[0].clone().reshape([batch, inputs, size[0], size[1]]);
                 let weight = tensors[1].clone().reshape([outputs, inputs, kernel[0], kernel[1]]);
                 let bias = tensors.get(2).map(|bias| bias.clone().reshape([biases, outputs]));
@@ -120,26 +126,37 @@ fn transposed_convolutions_agree_with_plain_ones() {
     ] {
         let (batch, inputs, outputs, [height, width]) = (2, 5, 9, [7, 12]);
         let taps = kernel[0] * kernel[1];
-        agree("transposed", &[batch * inputs * height * width, inputs * outputs * taps, outputs], |tensors| {
-            let x = tensors[0].clone().reshape([batch, inputs, height, width]);
-            let weight = tensors[1].clone().reshape([inputs, outputs, kernel[0], kernel[1]]);
-            convolve_transposed(x, weight, Some(tensors[2].clone()), stride, padding, padding_out).flatten(0, 3)
-        });
+        agree(
+            &Device::flex(),
+            "transposed",
+            &[batch * inputs * height * width, inputs * outputs * taps, outputs],
+            |tensors| {
+                let x = tensors[0].clone().reshape([batch, inputs, height, width]);
+                let weight = tensors[1].clone().reshape([inputs, outputs, kernel[0], kernel[1]]);
+                convolve_transposed(x, weight, Some(tensors[2].clone()), stride, padding, padding_out).flatten(0, 3)
+            },
+        );
     }
 }
 
 #[test]
 fn norms_agree_with_plain_ones() {
+    check_norms(&Device::flex());
+}
+
+pub fn check_norms(device: &Device) {
     let activations =
         [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2), Activation::Silu].into_iter().enumerate();
     for (place, activation) in activations {
-        for (batch, channels, height, width, groups) in [(2, 8, 6, 6, 2), (1, 4, 5, 13, 4), (3, 12, 9, 16, 3)] {
+        for (batch, channels, height, width, groups) in
+            [(2, 8, 6, 6, 2), (1, 4, 5, 13, 4), (3, 12, 9, 16, 3), (2, 4, 70, 90, 2)]
+        {
             let area = height * width;
             for rows in [0, 1, batch] {
                 let table = rows * channels;
                 let lengths =
                     if rows == 0 { vec![batch * channels * area] } else { vec![batch * channels * area, table, table] };
-                agree(&format!("norm {place} {rows}"), &lengths, |tensors| {
+                agree(device, &format!("norm {place} {rows}"), &lengths, |tensors| {
                     let x = tensors[0].clone().reshape([batch, channels, height, width]);
                     let affine =
                         (rows > 0).then(|| [1, 2].map(|i: usize| tensors[i].clone().reshape([rows, channels])));
@@ -152,9 +169,13 @@ fn norms_agree_with_plain_ones() {
 
 #[test]
 fn resizing_agrees_with_matrix_products() {
+    check_resizing(&Device::flex());
+}
+
+pub fn check_resizing(device: &Device) {
     for how in [Resize::Double, Resize::Halve, Resize::Repeat, Resize::Average, Resize::Blur] {
         for (batch, channels, height, width) in [(1, 3, 2, 2), (2, 1, 6, 20), (1, 2, 16, 34)] {
-            agree(&format!("{how:?}"), &[batch * channels * height * width], |tensors| {
+            agree(device, &format!("{how:?}"), &[batch * channels * height * width], |tensors| {
                 resize(tensors[0].clone().reshape([batch, channels, height, width]), how).flatten(0, 3)
             });
         }
@@ -163,16 +184,22 @@ fn resizing_agrees_with_matrix_products() {
 
 #[test]
 fn activations_and_sums_agree_with_plain_ones() {
-    for activation in [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.01), Activation::Silu] {
-        agree(&format!("{activation:?}"), &[20_011], |tensors| activate(tensors[0].clone(), activation));
+    check_activations_and_sums(&Device::flex());
+}
+
+pub fn check_activations_and_sums(device: &Device) {
+    let activations =
+        [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.01), Activation::Silu, Activation::Softplus];
+    for activation in activations {
+        agree(device, &format!("{activation:?}"), &[20_011], |tensors| activate(tensors[0].clone(), activation));
     }
-    agree("sum", &[37, 37], |tensors| add_scaled(tensors[0].clone(), tensors[1].clone(), 0.7));
+    agree(device, "sum", &[37, 37], |tensors| add_scaled(tensors[0].clone(), tensors[1].clone(), 0.7));
 }
 
 #[test]
 fn softmax_agrees_with_a_plain_one() {
     for (rows, length) in [(1, 1), (3, 7), (5, 64), (2, 1000)] {
-        agree("softmax", &[2 * rows * length], |tensors| {
+        agree(&Device::flex(), "softmax", &[2 * rows * length], |tensors| {
             softmax(tensors[0].clone().reshape([2, rows, length]), 3.5).flatten(0, 2)
         });
     }
@@ -238,14 +265,18 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 /// Weights after three steps of an optimiser, saved and read again before the last.
-fn moved(mut optimiser: burn::optim::ModuleOptimizer, fresh: burn::optim::ModuleOptimizer) -> Vec<f32> {
+pub fn moved(
+    device: &Device,
+    mut optimiser: burn::optim::ModuleOptimizer,
+    fresh: burn::optim::ModuleOptimizer,
+) -> Vec<f32> {
     use burn::module::{Module, Param};
     use burn::optim::GradientsParams;
     #[derive(Module, Debug)]
     struct Weights {
         weights: Param<Tensor<1>>,
     }
-    let device = Device::flex().autodiff();
+    let device = device.clone().autodiff();
     let mut random = Rng::with_seed(5);
     let mut draw = || Tensor::<1>::from_data(TensorData::new(numbers(&mut random, 40_000), [40_000]), &device);
     let mut network = Weights { weights: Param::from_tensor(draw()) };
@@ -268,8 +299,8 @@ fn adam_moves_weights_as_burns_own_does() {
     let plain = || AdamConfig::new().with_beta_1(0.5).with_beta_2(0.9).with_epsilon(1e-8).init();
     let ours = || adam([0.5, 0.9], 1e-8);
     // Either reads what the other has saved.
-    assert!(moved(ours(), plain()) == moved(plain(), ours()));
-    assert!(moved(ours(), ours()) == moved(plain(), plain()));
+    assert!(moved(&Device::flex(), ours(), plain()) == moved(&Device::flex(), plain(), ours()));
+    assert!(moved(&Device::flex(), ours(), ours()) == moved(&Device::flex(), plain(), plain()));
 }
 
 #[test]
@@ -287,8 +318,8 @@ fn nesterovs_descent_moves_weights_as_burns_own_does() {
     let ours = || nesterov(0.9, 0.01);
     let near = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6 * b.abs().max(1.0));
     // Either reads what the other has saved.
-    assert!(near(moved(ours(), plain()), moved(plain(), ours())));
-    assert!(near(moved(ours(), ours()), moved(plain(), plain())));
+    assert!(near(moved(&Device::flex(), ours(), plain()), moved(&Device::flex(), plain(), ours())));
+    assert!(near(moved(&Device::flex(), ours(), ours()), moved(&Device::flex(), plain(), plain())));
 }
 
 #[test]
@@ -301,6 +332,10 @@ fn squares_are_summed_up() {
 
 #[test]
 fn gradients_are_the_same_where_cheap_operations_are_done_once_more() {
+    check_doing_once_more(&Device::flex());
+}
+
+pub fn check_doing_once_more(device: &Device) {
     let gradients = |device: Device| {
         let mut random = Rng::with_seed(6);
         let mut draw = |shape: [usize; 4]| {
@@ -320,6 +355,6 @@ fn gradients_are_the_same_where_cheap_operations_are_done_once_more() {
             tensor.grad(&gradients).expect("every tensor has a gradient").into_data().try_into_vec::<f32>().unwrap()
         })
     };
-    let device = Device::flex().autodiff();
+    let device = device.clone().autodiff();
     assert!(gradients(device.clone()) == gradients(device.gradient_checkpointing()));
 }

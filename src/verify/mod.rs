@@ -132,8 +132,12 @@ mod tests {
     use super::*;
 
     fn passes(name: &str) {
+        passes_on(name, &Device::flex());
+    }
+
+    fn passes_on(name: &str, device: &Device) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-        let report = file(&path, &Device::flex()).unwrap();
+        let report = file(&path, device).unwrap();
         for check in &report.checks {
             println!(
                 "{name}: {} {:.2e} (allowed {:.0e}) in {}",
@@ -172,6 +176,15 @@ mod tests {
     #[test]
     fn three_whole_training_iterations_agree_with_the_published_numbers() {
         passes("train_step.safetensors");
+    }
+
+    #[cfg(feature = "card")]
+    #[test]
+    fn networks_and_training_iterations_agree_on_a_card() {
+        let Some(device) = crate::device::card_for_tests() else { return };
+        for name in ["ncsnpp_tiny", "resnet6_tiny", "patchgan_tiny", "disc_small_b2", "disc_large_b4", "train_step"] {
+            passes_on(&format!("{name}.safetensors"), &device);
+        }
     }
 
     #[test]

