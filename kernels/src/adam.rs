@@ -6,10 +6,10 @@ use burn::optim::{
 };
 use burn::tensor::{Device, Tensor};
 
-use super::bridge::{Values, is_ours, plain_values};
+use super::bridge::{Values, is_ours, numbers_of, plain_values};
 #[cfg(feature = "card")]
 use super::card;
-use super::elementwise::combine_all;
+use super::elementwise::replace_all;
 use super::simd::has_vectors;
 
 /// Decay rates of the two moments, and what keeps the division finite.
@@ -38,6 +38,12 @@ pub fn adam(betas: [f32; 2], epsilon: f32) -> ModuleOptimizer {
 #[derive(Clone)]
 struct State<const D: usize>(AdamState<D>);
 
+impl<const D: usize> State<D> {
+    fn new(time: usize, first: Tensor<D>, second: Tensor<D>) -> Self {
+        Self(AdamState::new(AdaptiveMomentumState::new(time, first, second)))
+    }
+}
+
 impl<const D: usize> RecordState for State<D> {
     fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
         self.0.state_flatten(prefix, out);
@@ -60,30 +66,34 @@ impl Optimizer for FusedAdam {
         gradient: Tensor<D>,
         state: Option<State<D>>,
     ) -> (Tensor<D>, Option<State<D>>) {
-        let state = state.map(|State(state)| state);
-        let moments = state.as_ref().map(|state| [&state.momentum.moment_1, &state.momentum.moment_2]);
+        let time = state.as_ref().map_or(0, |State(state)| state.momentum.time) + 1;
         #[cfg(feature = "card")]
         if card::holds(&weights) && card::holds(&gradient) {
-            let time = state.as_ref().map_or(0, |state| state.momentum.time) + 1;
-            let [weights, first, second] = card::adam(self.rates, rate as f32, time, [&weights, &gradient], moments);
-            return (weights, Some(State(AdamState::new(AdaptiveMomentumState::new(time, first, second)))));
+            let [first, second] = moments(state, &gradient);
+            let tensors = [weights, gradient, first, second];
+            let [weights, first, second] = card::adam(self.rates, rate as f32, time, tensors);
+            return (weights, Some(State::new(time, first, second)));
         }
-        let known = moments.iter().flatten().all(|moment| is_ours(moment));
-        if !has_vectors() || !is_ours(&weights) || !is_ours(&gradient) || !known {
-            let (weights, state) = self.plain.step(rate, weights, gradient, state);
+        if !has_vectors() || !is_ours(&weights) || !is_ours(&gradient) {
+            let (weights, state) = self.plain.step(rate, weights, gradient, state.map(|State(state)| state));
             return (weights, state.map(State));
         }
-        let time = state.as_ref().map_or(0, |state| state.momentum.time) + 1;
-        let moments = moments.map(|moments| moments.map(plain_values));
-        let (weights, gradient) = (plain_values(&weights), plain_values(&gradient));
+        let [first, second] = moments(state, &gradient);
         let [weights, first, second] =
-            self.rates.moved(rate as f32, time, &weights, &gradient, moments.as_ref()).map(Values::into_tensor);
-        let momentum = AdaptiveMomentumState::new(time, first, second);
-        (weights, Some(State(AdamState::new(momentum))))
+            self.rates.moved(rate as f32, time, &plain_values(&weights), [gradient, first, second].map(numbers_of));
+        (weights.into_tensor(), Some(State::new(time, first.into_tensor(), second.into_tensor())))
     }
 
     fn to_device<const D: usize>(State(state): State<D>, device: &Device) -> State<D> {
         State(Adam::to_device(state, device))
+    }
+}
+
+/// Both moments, zero before the first step.
+fn moments<const D: usize>(state: Option<State<D>>, gradient: &Tensor<D>) -> [Tensor<D>; 2] {
+    match state {
+        Some(State(AdamState { momentum })) => [momentum.moment_1, momentum.moment_2],
+        None => [gradient.zeros_like(), gradient.zeros_like()],
     }
 }
 
@@ -94,36 +104,28 @@ impl Rates {
         (root / (1.0 - self.betas[0].powi(time as i32)), root)
     }
 
-    /// The weights after step `time`, and both moments.
+    /// The weights after step `time`, in the place of the gradient, and both moments in theirs: fresh memory would cost
+    /// as much as the step.
     fn moved(
         self,
         rate: f32,
         time: usize,
         weights: &Values,
-        gradient: &Values,
-        moments: Option<&[Values; 2]>,
+        [mut gradient, mut first, mut second]: [Values; 3],
     ) -> [Values; 3] {
         let Self { betas: [beta_1, beta_2], epsilon } = self;
         let (factor, root) = self.corrections(time);
-        let step = |weight: f32, gradient: f32, first: f32, second: f32| {
-            let first = first * beta_1 + gradient * (1.0 - beta_1);
-            let second = second * beta_2 + gradient * gradient * (1.0 - beta_2);
-            let change = first * factor / (second.sqrt() + epsilon * root);
-            [weight - change * rate, first, second]
-        };
-        let (values, gradient) = (weights.slice(), gradient.slice());
-        let all = match moments {
-            Some([first, second]) => combine_all(
-                [values, gradient, first.slice(), second.slice()],
-                #[inline(always)]
-                |[weight, gradient, first, second]| step(weight, gradient, first, second),
-            ),
-            None => combine_all(
-                [values, gradient],
-                #[inline(always)]
-                |[weight, gradient]| step(weight, gradient, 0.0, 0.0),
-            ),
-        };
-        all.map(|values| Values::new(values, weights.shape()))
+        replace_all(
+            [weights.slice()],
+            [gradient.slice_mut(), first.slice_mut(), second.slice_mut()],
+            #[inline(always)]
+            move |[weight], [gradient, first, second]| {
+                let first = first * beta_1 + gradient * (1.0 - beta_1);
+                let second = second * beta_2 + gradient * gradient * (1.0 - beta_2);
+                let change = first * factor / (second.sqrt() + epsilon * root);
+                [weight - change * rate, first, second]
+            },
+        );
+        [gradient, first, second]
     }
 }

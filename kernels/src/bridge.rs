@@ -43,6 +43,14 @@ impl Values {
         self.0.as_slice().expect("values are made contiguous and of 32 bits")
     }
 
+    /// The numbers to change; copies keep theirs.
+    pub fn slice_mut(&mut self) -> &mut [f32] {
+        if self.slice().len() != self.0.storage::<f32>().len() {
+            *self = Self::new(self.slice().to_vec(), self.shape());
+        }
+        self.0.storage_mut()
+    }
+
     /// From numbers and the sides of the tensor.
     pub fn new(values: Vec<f32>, shape: impl Into<Vec<usize>>) -> Self {
         Self(FlexTensor::from_data(TensorData::new(values, shape.into())))
@@ -113,15 +121,15 @@ pub fn is_of<V: Numbers, const D: usize>(tensor: &Tensor<D>) -> bool {
 
 /// The numbers of a tensor for which [`is_ours`] holds; its gradient is not followed.
 pub fn plain_values<const D: usize>(tensor: &Tensor<D>) -> Values {
-    numbers_of(tensor)
+    numbers_of(tensor.clone())
 }
 
 /// The numbers of a tensor for which [`is_of`] holds; its gradient is not followed.
-pub fn numbers_of<V: Numbers, const D: usize>(tensor: &Tensor<D>) -> V
+pub fn numbers_of<V: Numbers, const D: usize>(tensor: Tensor<D>) -> V
 where
     DispatchTensor: DispatchKindConversion<V::Backend> + DispatchKindConversion<Autodiff<V::Backend>>,
 {
-    V::from_primitive(match split::<V::Backend>(tensor.clone().into_dispatch()) {
+    V::from_primitive(match split::<V::Backend>(tensor.into_dispatch()) {
         Input::Plain(tensor) => tensor,
         Input::Tracked(tensor, _) => tensor.into_primitive(),
     })

@@ -189,20 +189,12 @@ impl Operation<2, OnCard> for Sum {
 
 /// See [`blend`](super::blend); of tensors of one shape that a card [`holds`].
 pub fn blend<const D: usize>(old: &Tensor<D>, new: &Tensor<D>, decay: f64) -> Tensor<D> {
-    let [OnCard(old), OnCard(new)] = [old, new].map(numbers_of);
+    let [OnCard(old), OnCard(new)] = [old, new].map(|tensor| numbers_of(tensor.clone()));
     into_tensor(OnCard(elementwise::sum(old, new, [decay as f32, (1.0 - decay) as f32])))
 }
 
-/// The weights after step `time` of Adam, and both moments; of weights and their gradient that a card [`holds`].
-pub fn adam<const D: usize>(
-    rates: Rates,
-    rate: f32,
-    time: usize,
-    [weights, gradient]: [&Tensor<D>; 2],
-    moments: Option<[&Tensor<D>; 2]>,
-) -> [Tensor<D>; 3] {
-    let zeros = || weights.clone().without_autodiff().zeros_like();
-    let [first, second] = moments.map_or_else(|| [zeros(), zeros()], |moments| moments.map(Clone::clone));
-    let numbers = [weights, gradient, &first, &second].map(|tensor| numbers_of::<OnCard, D>(tensor).0);
+/// The weights after step `time` of Adam, and both moments; of weights, gradient and moments that a card [`holds`].
+pub fn adam<const D: usize>(rates: Rates, rate: f32, time: usize, tensors: [Tensor<D>; 4]) -> [Tensor<D>; 3] {
+    let numbers = tensors.map(|tensor| numbers_of::<OnCard, D>(tensor).0);
     elementwise::adam(rates, rate, time, numbers).map(|tensor| into_tensor(OnCard(tensor)))
 }

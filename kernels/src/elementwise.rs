@@ -7,7 +7,7 @@ use super::bridge::{Operation, Values, apply, asked, is_ours, plain_values};
 use super::card;
 use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu, Softplus};
 use super::normalisation::activate_plainly;
-use super::simd::{Shared, all_written, best, has_vectors, sum_by, vectorised};
+use super::simd::{Shared, best, has_vectors, sum_by, vectorised, written};
 use super::team::{each, each_chunk};
 
 /// Values that one thread takes at a time.
@@ -63,24 +63,16 @@ fn by_curve(x: &Values, gradient: Option<&Values>, activation: Activation) -> Va
 
 /// A function of the values of several tensors of one shape.
 fn combine<const I: usize>(inputs: [&Values; I], of: impl Fn([f32; I]) -> f32 + Copy + Send + Sync) -> Values {
-    let [values] = combine_all(inputs.map(Values::slice), move |values| [of(values)]);
-    Values::new(values, inputs[0].shape())
-}
-
-/// Several functions of the values of several tensors of one length, in one pass.
-pub fn combine_all<const I: usize, const O: usize>(
-    inputs: [&[f32]; I],
-    of: impl Fn([f32; I]) -> [f32; O] + Copy + Send + Sync,
-) -> [Vec<f32>; O] {
+    let shape = inputs[0].shape();
+    let inputs = inputs.map(Values::slice);
     let length = inputs[0].len();
     assert!(inputs.iter().all(|input| input.len() == length), "all tensors have the same shape");
-    let fill = |targets: [Shared; O]| {
+    let fill = |target: Shared| {
         each(length.div_ceil(CHUNK), |chunk| {
             let (first, last) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(length));
             let inputs = inputs.map(|input| &input[first..last]);
-            let mut outputs = targets
-                // SAFETY: each chunk has a place of its own in each output.
-                .map(|to| unsafe { std::slice::from_raw_parts_mut(to.at(first), last - first) });
+            // SAFETY: each chunk has a place of its own in the output.
+            let output = unsafe { std::slice::from_raw_parts_mut(target.at(first), last - first) };
             vectorised(
                 best(),
                 #[inline(always)]
@@ -90,17 +82,52 @@ pub fn combine_all<const I: usize, const O: usize>(
                         for j in 0..I {
                             values[j] = inputs[j][i];
                         }
-                        let values = of(values);
-                        for j in 0..O {
-                            outputs[j][i] = values[j];
-                        }
+                        output[i] = of(values);
                     }
                 },
             );
         });
     };
-    // SAFETY: the chunks are the whole of each.
-    unsafe { all_written(length, fill) }
+    // SAFETY: the chunks are the whole of it.
+    Values::new(unsafe { written(length, fill) }, shape)
+}
+
+/// Several functions of the values of several tensors of one length, in one pass, written to other tensors of that length,
+/// of whose former values they are functions too.
+pub fn replace_all<const I: usize, const O: usize>(
+    inputs: [&[f32]; I],
+    places: [&mut [f32]; O],
+    of: impl Fn([f32; I], [f32; O]) -> [f32; O] + Copy + Send + Sync,
+) {
+    let length = inputs[0].len();
+    let lengths = inputs.iter().map(|input| input.len()).chain(places.iter().map(|place| place.len()));
+    assert!(lengths.clone().all(|other| other == length), "all tensors have the same shape");
+    let places = places.map(|place| Shared(place.as_mut_ptr()));
+    each(length.div_ceil(CHUNK), |chunk| {
+        let (first, last) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(length));
+        let inputs = inputs.map(|input| &input[first..last]);
+        // SAFETY: each chunk has a part of its own in each place, and places are borrowed mutably.
+        let mut places = places.map(|to| unsafe { std::slice::from_raw_parts_mut(to.at(first), last - first) });
+        vectorised(
+            best(),
+            #[inline(always)]
+            || {
+                for i in 0..last - first {
+                    let (mut given, mut values) = ([0.0; I], [0.0; O]);
+                    for j in 0..I {
+                        given[j] = inputs[j][i];
+                    }
+                    for j in 0..O {
+                        values[j] = places[j][i];
+                    }
+                    let values = of(given, values);
+                    for j in 0..O {
+                        places[j][i] = values[j];
+                    }
+                }
+            },
+        );
+    });
 }
 
 /// The sum of the squares of all values.

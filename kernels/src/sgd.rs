@@ -3,8 +3,8 @@
 use burn::optim::{LearningRate, ModuleOptimizer, Optimizer, RecordState, StateSink, StateSource, join_path};
 use burn::tensor::{Device, Tensor};
 
-use super::bridge::{Values, is_ours, plain_values};
-use super::elementwise::combine_all;
+use super::bridge::{Values, is_ours, numbers_of, plain_values};
+use super::elementwise::replace_all;
 use super::simd::has_vectors;
 
 /// v ← m·v + g + d·w; w ← w − rate·(m·v + g + d·w), with the gradient g and the new v; v begins as g + d·w.
@@ -51,11 +51,9 @@ impl Optimizer for Nesterov {
     ) -> (Tensor<D>, Option<NesterovState<D>>) {
         let Self { momentum, decay } = *self;
         let old = state.map(|state| state.velocity);
-        let ours = has_vectors() && is_ours(&weights) && is_ours(&gradient) && old.as_ref().is_none_or(is_ours);
-        let (weights, velocity) = if ours {
-            let old = old.as_ref().map(plain_values);
-            let [weights, velocity] =
-                self.moved(rate as f32, &plain_values(&weights), &plain_values(&gradient), old.as_ref());
+        let (weights, velocity) = if has_vectors() && is_ours(&weights) && is_ours(&gradient) {
+            let old = old.unwrap_or_else(|| gradient.zeros_like());
+            let [weights, velocity] = self.moved(rate as f32, &plain_values(&weights), [gradient, old].map(numbers_of));
             (weights.into_tensor(), velocity.into_tensor())
         } else {
             let gradient = gradient + weights.clone() * decay;
@@ -74,27 +72,19 @@ impl Optimizer for Nesterov {
 }
 
 impl Nesterov {
-    /// The new weights and the new velocity.
-    fn moved(&self, rate: f32, weights: &Values, gradient: &Values, old: Option<&Values>) -> [Values; 2] {
+    /// The new weights in the place of the gradient, and the new velocity in that of the old one.
+    fn moved(&self, rate: f32, weights: &Values, [mut gradient, mut velocity]: [Values; 2]) -> [Values; 2] {
         let Self { momentum, decay } = *self;
-        let step = |weight: f32, gradient: f32, old: f32| {
-            let gradient = gradient + weight * decay;
-            let velocity = old * momentum + gradient;
-            [weight - (velocity * momentum + gradient) * rate, velocity]
-        };
-        let (values, gradient) = (weights.slice(), gradient.slice());
-        let both = match old {
-            Some(old) => combine_all(
-                [values, gradient, old.slice()],
-                #[inline(always)]
-                |[weight, gradient, old]| step(weight, gradient, old),
-            ),
-            None => combine_all(
-                [values, gradient],
-                #[inline(always)]
-                |[weight, gradient]| step(weight, gradient, 0.0),
-            ),
-        };
-        both.map(|values| Values::new(values, weights.shape()))
+        replace_all(
+            [weights.slice()],
+            [gradient.slice_mut(), velocity.slice_mut()],
+            #[inline(always)]
+            move |[weight], [gradient, old]| {
+                let gradient = gradient + weight * decay;
+                let velocity = old * momentum + gradient;
+                [weight - (velocity * momentum + gradient) * rate, velocity]
+            },
+        );
+        [gradient, velocity]
     }
 }

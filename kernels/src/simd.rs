@@ -95,24 +95,12 @@ impl<T> Shared<T> {
 /// # Safety
 /// `fill` must write all `length` values.
 pub unsafe fn written(length: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
-    // SAFETY: the caller's promise.
-    let [values] = unsafe { all_written(length, |[target]| fill(target)) };
+    let mut values = Vec::with_capacity(length);
+    fill(Shared(values.as_mut_ptr()));
+    // SAFETY: the capacity was asked for, and the caller vouches that all is written. To zero it first would send it
+    // through memory once more.
+    unsafe { values.set_len(length) };
     values
-}
-
-/// Several lists of values that `fill` writes, every one of them.
-///
-/// # Safety
-/// `fill` must write `length` values of each.
-pub unsafe fn all_written<const N: usize>(length: usize, fill: impl FnOnce([Shared; N])) -> [Vec<f32>; N] {
-    let mut lists = [(); N].map(|()| Vec::with_capacity(length));
-    fill(lists.each_mut().map(|list| Shared(list.as_mut_ptr())));
-    for list in &mut lists {
-        // SAFETY: the capacity was asked for, and the caller vouches that all is written. To zero it first would send it
-        // through memory once more.
-        unsafe { list.set_len(length) };
-    }
-    lists
 }
 
 /// Sums that are added up side by side: enough to hide the latency of an addition.
