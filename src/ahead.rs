@@ -82,7 +82,7 @@ mod tests {
                 values.take();
             });
         });
-        let message = *outcome.unwrap_err().downcast::<String>().unwrap();
+        let message = *outcome.unwrap_err().downcast::<&str>().unwrap();
         assert_eq!(message, "it is too large");
     }
 }
