@@ -24,6 +24,7 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use burn::tensor::DType;
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use synlabel::config::Preset;
@@ -151,6 +152,11 @@ fn check_precision(precision: Precision, device: &Chosen) -> Result<()> {
     anyhow::ensure!(
         precision == Precision::F32 || !device.is_cpu(),
         "mixed precision (bf16) is for graphics cards; on the CPU it would only be slower: leave --precision out"
+    );
+    anyhow::ensure!(
+        precision == Precision::F32 || device.device.supports_dtype(DType::BF16),
+        "{} cannot compute in bf16 on this card: leave --precision out",
+        device.name
     );
     Ok(())
 }
