@@ -158,8 +158,7 @@ mod tests {
     #[test]
     fn softplus_keeps_its_digits_where_it_nearly_vanishes() {
         for x in [-80.0f32, -30.0, -17.5, -4.0, -0.1, 0.0, 0.1, 3.0, 19.0, 40.0, 1e30] {
-            let exact = f64::from(x).exp().ln_1p().min(f64::from(x).max(40.0));
-            let exact = if x > 40.0 { f64::from(x) } else { exact };
+            let exact = if x > 40.0 { f64::from(x) } else { f64::from(x).exp().ln_1p() };
             assert!((f64::from(Softplus.value(x)) - exact).abs() < 4e-7 * exact, "{x}");
         }
         assert!(Softplus.value(f32::NAN).is_nan());

@@ -119,10 +119,8 @@ impl<'a> Batches<'a> {
 /// What an iteration works on, in the computer's own memory.
 #[derive(Debug)]
 pub struct Iteration {
-    /// See [`Batches::crops`].
-    pub crops: Pair<Vec<Plane>>,
-    /// See [`Batches::draws`].
-    pub draws: Draws,
+    crops: Pair<Vec<Plane>>,
+    draws: Draws,
 }
 
 impl Iteration {
