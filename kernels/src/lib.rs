@@ -43,3 +43,4 @@ pub use resizing::resize;
 pub use sgd::nesterov;
 pub use softmax::softmax;
 pub use stencil::Resize;
+pub use team::both;

@@ -3,10 +3,10 @@
 //! A training step is some thousand kernels of a few microseconds each, one after another. To put a thread to sleep and to
 //! wake it takes as long as such a kernel, so between two kernels the threads of a team wait awake for a moment.
 
-use std::cell::UnsafeCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -41,15 +41,63 @@ pub fn each_chunk<T: Send>(values: &mut [T], length: usize, work: impl Fn(usize,
     });
 }
 
+/// Does two works at a time, the kernels of each on half of the threads. Threads that share one small kernel after
+/// another wait for each other more than those that have work of their own.
+///
+/// An odd number of threads does one work after the other.
+pub fn both<A: Send, B: Send>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B + Send) -> (A, B) {
+    let team = team();
+    let Some(Halves { leaders, teams }) = team.halves() else {
+        return (first(), second());
+    };
+    let works = (Mutex::new(Some(first)), Mutex::new(Some(second)));
+    let results = (Mutex::new(None), Mutex::new(None));
+    leaders.each(2, &|i| {
+        let team = teams[i].clone();
+        if i == 0 {
+            once(&works.0, &results.0, team);
+        } else {
+            once(&works.1, &results.1, team);
+        }
+    });
+    let done = "each number came once";
+    let unlocked = "a panic came out of the team before";
+    (results.0.into_inner().expect(unlocked).expect(done), results.1.into_inner().expect(unlocked).expect(done))
+}
+
+/// Does a work with a team, and keeps its result.
+fn once<A>(work: &Mutex<Option<impl FnOnce() -> A>>, result: &Mutex<Option<A>>, team: Arc<Team>) {
+    let work = work.lock().expect("nobody else has this work").take().expect("each number comes once");
+    let done = with_team(team, work);
+    *result.lock().expect("nobody else has this result") = Some(done);
+}
+
 /// Threads that share work, the calling one included.
 pub fn threads() -> usize {
     team().threads
 }
 
+thread_local! {
+    /// The team of this thread, where it is not that of the whole processor.
+    static CHOSEN: RefCell<Option<Arc<Team>>> = const { RefCell::new(None) };
+}
+
+/// Does a work whose kernels this team shares.
+fn with_team<R>(team: Arc<Team>, work: impl FnOnce() -> R) -> R {
+    /// Gives the former team back, also after a panic.
+    struct Back(Option<Arc<Team>>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            CHOSEN.set(self.0.take());
+        }
+    }
+    let _back = Back(CHOSEN.replace(Some(team)));
+    work()
+}
+
 fn team() -> Arc<Team> {
     static TEAM: OnceLock<Arc<Team>> = OnceLock::new();
-    #[cfg(test)]
-    if let Some(team) = tests::CHOSEN.with_borrow(Clone::clone) {
+    if let Some(team) = CHOSEN.with_borrow(Clone::clone) {
         return team;
     }
     TEAM.get_or_init(|| Team::new(std::thread::available_parallelism().map_or(1, usize::from))).clone()
@@ -74,6 +122,15 @@ struct Team {
     /// Whether a thread panicked in it.
     failed: AtomicBool,
     ended: AtomicBool,
+    halves: OnceLock<Halves>,
+}
+
+/// What does two works at a time.
+struct Halves {
+    /// Two threads that lead.
+    leaders: Arc<Team>,
+    /// Those that help each of them.
+    teams: [Arc<Team>; 2],
 }
 
 struct Sleeper {
@@ -107,6 +164,7 @@ impl Team {
             work: UnsafeCell::new(Work { function: &|_| (), count: 0, share: 1 }),
             failed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            halves: OnceLock::new(),
         });
         let sleepers = (1..threads).map_while(|_| {
             let (team, asleep) = (team.clone(), Arc::new(AtomicBool::new(false)));
@@ -118,6 +176,23 @@ impl Team {
         let sleepers = sleepers.collect();
         team.sleepers.set(sleepers).unwrap_or_else(|_| unreachable!("they are set once"));
         team
+    }
+
+    /// This team as two, where it can be halved.
+    fn halves(&self) -> Option<&Halves> {
+        let halved = || Halves { leaders: Self::new(2), teams: [(); 2].map(|()| Self::new(self.threads / 2)) };
+        (self.threads > 0 && self.threads.is_multiple_of(2)).then(|| self.halves.get_or_init(halved))
+    }
+
+    /// Sends the threads home.
+    #[cfg(test)]
+    fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.sleepers.get().into_iter().flatten().for_each(|sleeper| sleeper.thread.unpark());
+        if let Some(Halves { leaders, teams }) = self.halves.get() {
+            leaders.end();
+            teams.iter().for_each(|team| team.end());
+        }
     }
 
     fn each(&self, count: usize, function: &(dyn Fn(usize) + Sync)) {
@@ -221,20 +296,12 @@ fn pause(looks: usize) {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use std::cell::RefCell;
-
-    thread_local! {
-        pub static CHOSEN: RefCell<Option<Arc<Team>>> = const { RefCell::new(None) };
-    }
 
     /// Does something with a team of so many threads.
     pub fn with_threads<R>(threads: usize, work: impl FnOnce() -> R) -> R {
         let team = Team::new(threads);
-        CHOSEN.set(Some(team.clone()));
-        let result = work();
-        CHOSEN.set(None);
-        team.ended.store(true, Ordering::SeqCst);
-        team.sleepers.get().into_iter().flatten().for_each(|sleeper| sleeper.thread.unpark());
+        let result = with_team(team.clone(), work);
+        team.end();
         result
     }
 
@@ -292,6 +359,41 @@ pub mod tests {
             }
         });
         assert_eq!(sum.into_inner(), 4 * 450);
+    }
+
+    #[test]
+    fn two_works_are_done_at_a_time_by_half_of_the_threads_each() {
+        for count in [1, 2, 3, 4, 6] {
+            with_threads(count, || {
+                let halved = if count.is_multiple_of(2) { count / 2 } else { count };
+                let barrier = std::sync::Barrier::new(if count.is_multiple_of(2) { 2 } else { 1 });
+                let work = |which: usize| {
+                    barrier.wait();
+                    let sum = AtomicUsize::new(0);
+                    each(100, |i| {
+                        let _ = sum.fetch_add(i, Ordering::Relaxed);
+                    });
+                    (which, threads(), sum.into_inner())
+                };
+                for _ in 0..3 {
+                    let (first, second) = both(|| work(0), || work(1).1);
+                    assert_eq!((first, second), ((0, halved, 4950), halved));
+                    assert_eq!(threads(), count);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_panic_in_one_of_two_works_comes_out_and_both_go_on() {
+        with_threads(4, || {
+            for fails in [0, 1] {
+                let work = |which| assert_ne!(which, fails, "this one");
+                assert!(catch_unwind(|| both(|| work(0), || work(1))).is_err());
+                assert_eq!(threads(), 4);
+            }
+            assert_eq!(both(threads, threads), (2, 2));
+        });
     }
 
     #[test]
