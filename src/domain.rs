@@ -61,6 +61,11 @@ impl<T> Pair<T> {
         }
     }
 
+    /// Each thing with another of its domain.
+    pub fn zip<U>(self, other: Pair<U>) -> Pair<(T, U)> {
+        Pair { labelled: (self.labelled, other.labelled), target: (self.target, other.target) }
+    }
+
     /// Each thing turned into another.
     pub fn map<U>(&self, mut turn: impl FnMut(&T) -> U) -> Pair<U> {
         Pair::from_fn(|domain| turn(self.of(domain)))

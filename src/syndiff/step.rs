@@ -1,14 +1,17 @@
 //! One training iteration of SynDiff: the discriminators' half, then the generators'. Method §4.
 //!
 //! The published code runs the generators with gradients in the discriminators' half and throws the gradients away, and
-//! translates once for each kind of discriminator. Nothing between the two changes the generators, so here they run
-//! once, without gradients; the numbers are the same.
+//! translates once for each kind of discriminator and once more for the generators' half. Nothing between the halves
+//! changes the translators, so here they translate once for all; the numbers are the same.
+//!
+//! The losses of the two domains meet only in the translators' estimates, which both judge. Everything before and after
+//! is computed for both domains side by side on the processor, so that small kernels need not be shared by all threads.
 
 use burn::module::Module;
-use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::Tensor;
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use synlabel_kernels::adam;
+use synlabel_kernels::{adam, both};
 
 use super::networks::{Discriminators, Generators};
 use crate::diffusion::Schedule;
@@ -199,8 +202,10 @@ impl StepState {
             self.generators = self.generators.clone().map(&mut Recompute);
             self.discriminators = self.discriminators.clone().map(&mut Recompute);
         }
-        let mut terms = self.step_discriminators(batch, &draws.discriminators, context, rates.discriminators);
-        terms.extend(self.step_generators(batch, &draws.generators, context, rates.generators));
+        let estimates = self.estimates(batch);
+        let mut terms =
+            self.step_discriminators(batch, &estimates, &draws.discriminators, context, rates.discriminators);
+        terms.extend(self.step_generators(batch, estimates, &draws.generators, context, rates.generators));
         let decay = if self.step == 0 { 0.0 } else { context.options.ema_decay };
         self.average = self.average.clone().towards(&self.generators, decay);
         let regularised = context.regularises(self.step);
@@ -208,22 +213,29 @@ impl StepState {
         LossTerms { terms, regularised }
     }
 
+    /// The batch in each look, by the translators, with gradients.
+    fn estimates(&self, batch: &Pair<Tensor<4>>) -> Pair<Tensor<4>> {
+        let makers = &self.generators;
+        of_both(batch, |domain| makers.translator_to(domain).forward(batch.of(domain.other()).clone()))
+    }
+
     /// Teaches the discriminators to tell real images from the generators' of this moment.
     fn step_discriminators(
         &mut self,
         batch: &Pair<Tensor<4>>,
+        estimates: &Pair<Tensor<4>>,
         draws: &Pair<DomainDraws>,
         context: &StepContext,
         rate: f64,
     ) -> Vec<Tensor<1>> {
-        let makers = self.generators.valid();
-        let estimates = Pair::from_fn(|domain| makers.translator_to(domain).forward(batch.of(domain.other()).clone()));
-        let mut sums = TermSums::default();
-        for domain in Domain::BOTH {
-            let judge = self.discriminators.time(domain);
+        let (makers, estimates) = (self.generators.valid(), estimates.map(|estimate| estimate.clone().without_autodiff()));
+        let (judges, regularises) = (&self.discriminators, context.regularises(self.step));
+        let learnt = of_both(batch, |domain| {
+            let mut sums = TermSums::default();
+            let judge = judges.time(domain);
             let draws = draws.of(domain);
             let pair = context.noisy_pair(batch.of(domain), draws);
-            if context.regularises(self.step) {
+            if regularises {
                 let gradient = judge.input_gradient(pair.x_t.clone(), &pair.times, pair.x_next.clone());
                 let (logits, change) =
                     judge.forward_dual(pair.x_t.clone(), gradient.clone(), &pair.times, pair.x_next.clone());
@@ -239,12 +251,13 @@ impl StepState {
             let (_, sample) = context.generate(&makers, domain, &pair, source, draws);
             sums.add("time_fake", losses::fake(judge.forward(sample, &pair.times, pair.x_next)));
 
-            let judge = self.discriminators.patch(domain);
+            let judge = judges.patch(domain);
             sums.add("patch_real", losses::real(judge.forward(batch.of(domain).clone())));
             sums.add("patch_fake", losses::fake(judge.forward(estimates.of(domain).clone())));
-        }
-        let (total, terms) = sums.finish(&TERM_NAMES[..5]);
-        let gradients = GradientsParams::from_grads(total.backward(), &self.discriminators);
+            let (total, terms) = sums.finish(&TERM_NAMES[..5]);
+            Learnt { terms, gradients: GradientsParams::from_grads(total.backward(), judges) }
+        });
+        let (terms, gradients) = Learnt::together(learnt, judges);
         self.discriminators = self.discriminator_optimiser.step(rate, self.discriminators.clone(), gradients);
         terms
     }
@@ -254,38 +267,95 @@ impl StepState {
     fn step_generators(
         &mut self,
         batch: &Pair<Tensor<4>>,
+        estimates: Pair<Tensor<4>>,
         draws: &Pair<DomainDraws>,
         context: &StepContext,
         rate: f64,
     ) -> Vec<Tensor<1>> {
-        let makers = &self.generators;
-        let judges = self.discriminators.clone().no_grad();
-        let estimates = Pair::from_fn(|domain| makers.translator_to(domain).forward(batch.of(domain.other()).clone()));
+        let (makers, judges) = (&self.generators, self.discriminators.clone().no_grad());
         let weight = context.options.l1_weight;
-        let mut sums = TermSums::default();
-        for domain in Domain::BOTH {
+        let starting_sign = context.starting_sign(self.step);
+        // Both domains learn from both estimates. So that each has a graph of its own, the estimates begin anew in it.
+        let begun = of_both(batch, |domain| {
+            let [estimate, source] =
+                [domain, domain.other()].map(|domain| estimates.of(domain).clone().detach().require_grad());
+            let mut sums = TermSums::default();
             let real = batch.of(domain);
             let draws = draws.of(domain);
             let pair = context.noisy_pair(real, draws);
-            let source = estimates.of(domain.other()).clone();
             let (clean, sample) = context.generate(makers, domain, &pair, source.clone(), draws);
             let logits = judges.time(domain).forward(sample, &pair.times, pair.x_next);
             sums.add("adversarial", losses::real(logits));
-            let logits = judges.patch(domain).forward(estimates.of(domain).clone());
+            let logits = judges.patch(domain).forward(estimate.clone());
             sums.add("patch_adversarial", losses::real(logits));
-            let cycled = makers.translator_to(domain).forward(source);
+            let cycled = makers.translator_to(domain).forward(source.clone());
             sums.add_weighted("cycle", losses::l1(cycled, real.clone()), weight);
             sums.add_weighted("reconstruction", losses::l1(clean, real.clone()), weight);
-            if let Some(sign) = context.starting_sign(self.step) {
+            if let Some(sign) = starting_sign {
                 let start = batch.of(domain.other()).clone() * sign;
-                sums.learn(losses::l1(estimates.of(domain).clone(), start) * START_WEIGHT);
+                sums.learn(losses::l1(estimate.clone(), start) * START_WEIGHT);
             }
-        }
-        let (total, terms) = sums.finish(&TERM_NAMES[5..]);
-        let gradients = GradientsParams::from_grads(total.backward(), &self.generators);
+            let (total, terms) = sums.finish(&TERM_NAMES[5..]);
+            let mut gradients = total.backward();
+            let slopes =
+                [estimate, source].map(|image| image.grad_remove(&mut gradients).expect("the losses use both"));
+            (Learnt { terms, gradients: GradientsParams::from_grads(gradients, makers) }, slopes)
+        });
+        let slopes = Pair::from_fn(|domain| {
+            let (_, [of_estimate, _]) = begun.of(domain);
+            let (_, [_, of_source]) = begun.of(domain.other());
+            of_estimate.clone() + of_source.clone()
+        });
+        // What the losses of both domains say of an estimate goes on into the translator that made it.
+        let inputs = begun.zip(estimates).zip(slopes);
+        let learnt = with_both(batch, inputs, |_, (((learnt, _), estimate), slope)| {
+            let total = (estimate * slope).sum();
+            let gradients = GradientsParams::from_grads(total.backward(), makers);
+            Learnt { gradients: sum_of([learnt.gradients, gradients], makers), ..learnt }
+        });
+        let (terms, gradients) = Learnt::together(learnt, makers);
         self.generators = self.generator_optimiser.step(rate, self.generators.clone(), gradients);
         terms
     }
+}
+
+/// What `work` gives for each domain.
+fn of_both<T: Send>(batch: &Pair<Tensor<4>>, work: impl Fn(Domain) -> T + Sync) -> Pair<T> {
+    with_both(batch, Pair::from_fn(|_| ()), |domain, ()| work(domain))
+}
+
+/// What `work` makes of the input of each domain; on the processor of both at a time.
+fn with_both<I: Send, T: Send>(
+    batch: &Pair<Tensor<4>>,
+    inputs: Pair<I>,
+    work: impl Fn(Domain, I) -> T + Sync,
+) -> Pair<T> {
+    let Pair { labelled, target } = inputs;
+    let (first, second) = (|| work(Domain::Labelled, labelled), || work(Domain::Target, target));
+    let on_processor = batch.labelled.device() == Device::flex();
+    let (labelled, target) = if on_processor { both(first, second) } else { (first(), second()) };
+    Pair { labelled, target }
+}
+
+/// What the losses of one domain say: their terms, and how parameters should move.
+struct Learnt {
+    terms: Vec<Tensor<1>>,
+    gradients: GradientsParams,
+}
+
+impl Learnt {
+    /// The sums over both domains.
+    fn together<M: Module>(learnt: Pair<Self>, networks: &M) -> (Vec<Tensor<1>>, GradientsParams) {
+        let Pair { labelled, target } = learnt;
+        let terms = labelled.terms.into_iter().zip(target.terms).map(|(labelled, target)| labelled + target).collect();
+        (terms, sum_of([labelled.gradients, target.gradients], networks))
+    }
+}
+
+fn sum_of<M: Module>(gradients: [GradientsParams; 2], networks: &M) -> GradientsParams {
+    let mut sum = GradientsAccumulator::new();
+    gradients.into_iter().for_each(|gradients| sum.accumulate(networks, gradients));
+    sum.grads()
 }
 
 /// What stays the same over all iterations.
