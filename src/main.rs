@@ -7,6 +7,7 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    synlabel_kernels::keep_freed_memory();
     #[cfg(any(feature = "cuda", feature = "vulkan", feature = "wgpu", feature = "metal", feature = "rocm"))]
     make_the_processor_the_default();
     match cli::run() {
