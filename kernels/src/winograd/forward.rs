@@ -136,7 +136,11 @@ impl WithSimd for &mut Tiles<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for spots in self.spots.spots.chunks(VECTORS) {
+        let spots = &self.spots.spots;
+        // As even as may be: a vector alone takes as many kernels from memory as three.
+        let groups = spots.len().div_ceil(VECTORS);
+        for group in 0..groups {
+            let spots = &spots[group * spots.len() / groups..(group + 1) * spots.len() / groups];
             // SAFETY: there is room for all that is written, and the window was laid out for all that the spots read.
             unsafe {
                 match (self.kernels.rows, spots.len()) {
