@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::layers::{Conv, Init, Linear, Spread, sinusoidal_embedding};
 use super::published::{Parameter, Published, parameters};
 use super::resample::Resampling;
-use super::tangent::{Dual, FlatSignal, SLOPE, Signal};
+use super::tangent::{Dual, FlatSignal, SLOPE, Signal, group_size};
 
 /// How deep a [`TimeDiscriminator`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +137,27 @@ impl TimeDiscriminator {
     /// - steps: t of each sample
     /// - output: `[batch]`
     pub fn forward(&self, x_t: Tensor<4>, steps: &[f32], x_next: Tensor<4>) -> Tensor<1> {
-        self.run(Tensor::cat(vec![x_t, x_next], 1), steps).squeeze_dim(1)
+        let group = group_size(steps.len());
+        self.run(Tensor::cat(vec![x_t, x_next], 1), steps, group).squeeze_dim(1)
+    }
+
+    /// What [`forward`](Self::forward) says of two batches of x_t with the same t and x_{t+1}, computed together.
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward), of each batch.
+    pub fn forward_two(&self, [first, second]: [Tensor<4>; 2], steps: &[f32], x_next: Tensor<4>) -> [Tensor<1>; 2] {
+        let [batch, _, height, width] = x_next.dims();
+        let group = group_size(batch);
+        let positions = batch / group;
+        // Groups of samples have members of one batch only where the positions of both stand side by side.
+        let side_by_side = |first: Tensor<4>, second: Tensor<4>| {
+            let parted = |x: Tensor<4>| x.reshape([group, positions, height, width]);
+            Tensor::cat(vec![parted(first), parted(second)], 1).reshape([2 * batch, 1, height, width])
+        };
+        let input = Tensor::cat(vec![side_by_side(first, second), side_by_side(x_next.clone(), x_next)], 1);
+        let steps: Vec<f32> = steps.chunks(positions).flat_map(|steps| [steps, steps].concat()).collect();
+        let logits = self.run(input, &steps, group).reshape([group, 2, positions]);
+        [0, 1].map(|which| logits.clone().narrow(1, which, 1).reshape([batch]))
     }
 
     /// The logits, and their change as x_t moves along `direction`.
@@ -153,7 +173,7 @@ impl TimeDiscriminator {
     ) -> (Tensor<1>, Tensor<1>) {
         let still = x_next.zeros_like();
         let input = Dual { value: Tensor::cat(vec![x_t, x_next], 1), tangent: Tensor::cat(vec![direction, still], 1) };
-        let logits = self.run(input, steps);
+        let logits = self.run(input, steps, group_size(steps.len()));
         (logits.value.squeeze_dim(1), logits.tangent.squeeze_dim(1))
     }
 
@@ -167,12 +187,12 @@ impl TimeDiscriminator {
         x_t.grad(&logits.sum().backward()).expect("the logits depend on the input")
     }
 
-    fn run<S: Signal>(&self, input: S, steps: &[f32]) -> S::Flat {
+    fn run<S: Signal>(&self, input: S, steps: &[f32], group: usize) -> S::Flat {
         let act = |x: Tensor<2>| leaky_relu(x, SLOPE);
         let embedding = sinusoidal_embedding(steps, self.time_dim, &self.time_in.weight.val());
         let time = act(self.time_out.forward(act(self.time_in.forward(embedding))));
         let h = self.blocks.iter().fold(input.conv(&self.stem), |h, block| block.run(h, &time));
-        h.with_minibatch_deviation().conv(&self.final_conv).act().sum_pixels().linear(&self.head)
+        h.with_minibatch_deviation(group).conv(&self.final_conv).act().sum_pixels().linear(&self.head)
     }
 }
 
@@ -213,5 +233,36 @@ impl Published for TimeDiscriminator {
                 (parameter, name)
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::layers::Precision;
+    use crate::random::Stream;
+    use burn::tensor::{Device, TensorData, Tolerance};
+
+    #[test]
+    fn two_batches_are_judged_together_as_each_alone() {
+        let device = Device::flex();
+        let mut init = Init::new(Stream::new(1), &device, Precision::F32);
+        let config = TimeDiscriminatorConfig { width: 4, time_dim: 8 };
+        let judge = config.init(DiscriminatorSize::Large, &mut init);
+        let mut stream = Stream::new(2);
+        // Groups of one, two and four samples, and two groups of four.
+        for batch in [1, 2, 4, 8] {
+            let [first, second, x_next] = [(); 3].map(|()| {
+                let values = TensorData::new(stream.normals(batch * 64 * 64), [batch, 1, 64, 64]);
+                Tensor::<4>::from_data(values, &device)
+            });
+            let steps: Vec<f32> = (0..batch).map(|i| (i % 4) as f32).collect();
+            let together = judge.forward_two([first.clone(), second.clone()], &steps, x_next.clone());
+            for (together, x_t) in together.into_iter().zip([first, second]) {
+                let alone = judge.forward(x_t, &steps, x_next.clone());
+                let close = Tolerance::absolute(1e-5);
+                together.into_data().assert_approx_eq::<f32>(&alone.into_data(), close);
+            }
+        }
     }
 }

@@ -73,6 +73,18 @@ impl PatchDiscriminator {
     }
 }
 
+impl PatchDiscriminator {
+    /// What [`forward`](Self::forward) says of two batches, computed together.
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward), of each batch.
+    pub fn forward_two(&self, [first, second]: [Tensor<4>; 2]) -> [Tensor<4>; 2] {
+        let batch = first.dims()[0];
+        let logits = self.forward(Tensor::cat(vec![first, second], 0));
+        [0, 1].map(|which| logits.clone().narrow(0, which * batch, batch))
+    }
+}
+
 impl Published for PatchDiscriminator {
     /// In the published list an activation follows the first convolution, a norm and an activation each further one.
     fn published_names(&self) -> Vec<(Parameter, String)> {

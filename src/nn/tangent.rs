@@ -28,8 +28,8 @@ pub trait Signal: Clone {
     fn conv_shifted(self, conv: &Conv, by: Tensor<2>) -> Self;
     /// Adds two signals and multiplies by a factor.
     fn add_scaled(self, other: Self, factor: f64) -> Self;
-    /// Appends a channel with the standard deviation within groups of samples. See [`minibatch_deviation`].
-    fn with_minibatch_deviation(self) -> Self;
+    /// Appends a channel with the standard deviation within groups of so many samples. See [`minibatch_deviation`].
+    fn with_minibatch_deviation(self, group: usize) -> Self;
     /// Sums over height and width: `[batch, channels]`.
     fn sum_pixels(self) -> Self::Flat;
 }
@@ -58,8 +58,8 @@ impl Signal for Tensor<4> {
     fn add_scaled(self, other: Self, factor: f64) -> Self {
         add_scaled(self, other, factor)
     }
-    fn with_minibatch_deviation(self) -> Self {
-        let deviation = minibatch_deviation(&self, None).0;
+    fn with_minibatch_deviation(self, group: usize) -> Self {
+        let deviation = minibatch_deviation(&self, None, group).0;
         Tensor::cat(vec![self, deviation], 1)
     }
     fn sum_pixels(self) -> Tensor<2> {
@@ -104,8 +104,8 @@ impl Signal for Dual<4> {
             tangent: add_scaled(self.tangent, other.tangent, factor),
         }
     }
-    fn with_minibatch_deviation(self) -> Self {
-        let (deviation, change) = minibatch_deviation(&self.value, Some(&self.tangent));
+    fn with_minibatch_deviation(self, group: usize) -> Self {
+        let (deviation, change) = minibatch_deviation(&self.value, Some(&self.tangent), group);
         let change = change.expect("a tangent in gives a tangent out");
         Self { value: Tensor::cat(vec![self.value, deviation], 1), tangent: Tensor::cat(vec![self.tangent, change], 1) }
     }
@@ -126,7 +126,8 @@ pub fn group_size(batch: usize) -> usize {
 }
 
 /// Minibatch standard deviation (Karras et al. 2018, as in StyleGAN2): √(biased variance over the group + 1e-8), mean
-/// over channels and pixels; sample i gets the value of group position i mod batch/G. With it, optionally, its tangent.
+/// over channels and pixels, of groups of G samples; sample i gets the value of group position i mod batch/G. With it,
+/// optionally, its tangent.
 ///
 /// # Shapes
 /// - x, tangent: `[batch, channels, height, width]`
@@ -134,9 +135,8 @@ pub fn group_size(batch: usize) -> usize {
 ///
 /// # Panics
 /// When the group size does not divide the batch.
-fn minibatch_deviation(x: &Tensor<4>, tangent: Option<&Tensor<4>>) -> (Tensor<4>, Option<Tensor<4>>) {
+fn minibatch_deviation(x: &Tensor<4>, tangent: Option<&Tensor<4>>, group: usize) -> (Tensor<4>, Option<Tensor<4>>) {
     let [batch, channels, height, width] = x.dims();
-    let group = group_size(batch);
     assert!(batch.is_multiple_of(group), "a batch of {batch} does not divide into groups of {group}");
     let positions = batch / group;
     let centred = |x: &Tensor<4>| {
@@ -167,7 +167,7 @@ mod tests {
         // Five samples of one pixel cannot be grouped by four; eight can: positions 0 and 1 alternate.
         let values: Vec<f32> = vec![0.0, 1.0, 2.0, 1.0, 0.0, 1.0, 2.0, 1.0];
         let x = Tensor::<4>::from_data(TensorData::new(values, [8, 1, 1, 1]), &Device::flex());
-        let (deviation, _) = minibatch_deviation(&x, None);
+        let (deviation, _) = minibatch_deviation(&x, None, group_size(8));
         let expected: Vec<f32> = [1.0, 1e-4].repeat(4);
         deviation.into_data().assert_approx_eq::<f32>(&TensorData::new(expected, [8, 1, 1, 1]), Default::default());
     }

@@ -207,7 +207,9 @@ impl StepState {
             self.step_discriminators(batch, &estimates, &draws.discriminators, context, rates.discriminators);
         terms.extend(self.step_generators(batch, estimates, &draws.generators, context, rates.generators));
         let decay = if self.step == 0 { 0.0 } else { context.options.ema_decay };
-        self.average = self.average.clone().towards(&self.generators, decay);
+        // Moved out, so that it is changed where it stands.
+        let average = std::mem::replace(&mut self.average, self.generators.valid());
+        self.average = average.towards(&self.generators, decay);
         let regularised = context.regularises(self.step);
         self.step += 1;
         LossTerms { terms, regularised }
@@ -228,32 +230,35 @@ impl StepState {
         context: &StepContext,
         rate: f64,
     ) -> Vec<Tensor<1>> {
-        let (makers, estimates) = (self.generators.valid(), estimates.map(|estimate| estimate.clone().without_autodiff()));
+        let (makers, estimates) =
+            (self.generators.valid(), estimates.map(|estimate| estimate.clone().without_autodiff()));
         let (judges, regularises) = (&self.discriminators, context.regularises(self.step));
         let learnt = of_both(batch, |domain| {
             let mut sums = TermSums::default();
             let judge = judges.time(domain);
             let draws = draws.of(domain);
             let pair = context.noisy_pair(batch.of(domain), draws);
-            if regularises {
+            let source = estimates.of(domain.other()).clone();
+            let (_, sample) = context.generate(&makers, domain, &pair, source, draws);
+            let fake = if regularises {
                 let gradient = judge.input_gradient(pair.x_t.clone(), &pair.times, pair.x_next.clone());
-                let (logits, change) =
-                    judge.forward_dual(pair.x_t.clone(), gradient.clone(), &pair.times, pair.x_next.clone());
-                sums.add("time_real", losses::real(logits));
+                let (real, change) = judge.forward_dual(pair.x_t, gradient.clone(), &pair.times, pair.x_next.clone());
+                sums.add("time_real", losses::real(real));
                 // The value is reported; the gradient comes from the surrogate.
                 sums.report("r1", losses::r1(gradient, context.options.r1_gamma));
                 sums.learn(losses::r1_surrogate(change, context.options.r1_gamma));
+                judge.forward(sample, &pair.times, pair.x_next)
             } else {
-                sums.add("time_real", losses::real(judge.forward(pair.x_t.clone(), &pair.times, pair.x_next.clone())));
-                sums.report("r1", constant(vec![0.0], [1], &pair.x_t));
-            }
-            let source = estimates.of(domain.other()).clone();
-            let (_, sample) = context.generate(&makers, domain, &pair, source, draws);
-            sums.add("time_fake", losses::fake(judge.forward(sample, &pair.times, pair.x_next)));
-
-            let judge = judges.patch(domain);
-            sums.add("patch_real", losses::real(judge.forward(batch.of(domain).clone())));
-            sums.add("patch_fake", losses::fake(judge.forward(estimates.of(domain).clone())));
+                let [real, fake] = judge.forward_two([pair.x_t, sample], &pair.times, pair.x_next);
+                sums.add("time_real", losses::real(real));
+                sums.report("r1", constant(vec![0.0], [1], batch.of(domain)));
+                fake
+            };
+            sums.add("time_fake", losses::fake(fake));
+            let [real, fake] =
+                judges.patch(domain).forward_two([batch.of(domain).clone(), estimates.of(domain).clone()]);
+            sums.add("patch_real", losses::real(real));
+            sums.add("patch_fake", losses::fake(fake));
             let (total, terms) = sums.finish(&TERM_NAMES[..5]);
             Learnt { terms, gradients: GradientsParams::from_grads(total.backward(), judges) }
         });
