@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::bridge::{Operation, Values, apply, asked, is_ours, plain_values};
+use super::bridge::{Operation, Values, apply, asked, is_ours, numbers_of, plain_values};
 #[cfg(feature = "card")]
 use super::card;
 use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu, Softplus};
@@ -183,7 +183,7 @@ impl Operation<2> for Sum {
     }
 }
 
-/// old·decay + new·(1 − decay), of tensors without gradients.
+/// old·decay + new·(1 − decay), of tensors without gradients; where nobody else has `old`, in its place.
 pub fn blend<const D: usize>(old: Tensor<D>, new: Tensor<D>, decay: f64) -> Tensor<D> {
     #[cfg(feature = "card")]
     if card::holds(&old) && card::holds(&new) {
@@ -193,5 +193,12 @@ pub fn blend<const D: usize>(old: Tensor<D>, new: Tensor<D>, decay: f64) -> Tens
         return old * decay + new * (1.0 - decay);
     }
     let (keep, take) = (decay as f32, (1.0 - decay) as f32);
-    combine([&plain_values(&old), &plain_values(&new)], move |[old, new]| old * keep + new * take).into_tensor()
+    let (mut blended, new): (Values, Values) = (numbers_of(old), numbers_of(new));
+    replace_all(
+        [new.slice()],
+        [blended.slice_mut()],
+        #[inline(always)]
+        move |[new], [old]| [old * keep + new * take],
+    );
+    blended.into_tensor()
 }
