@@ -181,7 +181,7 @@ impl Team {
     /// This team as two, where it can be halved.
     fn halves(&self) -> Option<&Halves> {
         let halved = || Halves { leaders: Self::new(2), teams: [(); 2].map(|()| Self::new(self.threads / 2)) };
-        (self.threads > 0 && self.threads.is_multiple_of(2)).then(|| self.halves.get_or_init(halved))
+        self.threads.is_multiple_of(2).then(|| self.halves.get_or_init(halved))
     }
 
     /// Sends the threads home.
