@@ -1,8 +1,8 @@
 //! What becomes of memory that is freed.
 
 /// Has the C library keep memory that was freed for what is asked for next, where that is glibc. It gives much of it back to
-/// the system otherwise, which hands out fresh pages one by one and zeroes each: in a training step with small networks a
-/// tenth of the time.
+/// the system otherwise, which hands out fresh pages one by one and zeroes each: tens of thousands in a training step with
+/// small networks.
 ///
 /// Pieces of 32 MB and more still come from the system and go back.
 pub fn keep_freed_memory() {
