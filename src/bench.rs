@@ -65,11 +65,14 @@ pub struct Figure {
     pub megapixels_per_second: f64,
     /// The most memory that the process held while this part ran, in bytes; none where the system does not say.
     pub peak_bytes: Option<u64>,
+    /// The memory of a graphics card that was set aside for this part, in bytes, as of its end; none on the processor.
+    pub card_bytes: Option<u64>,
 }
 
 /// Times one part `rounds` times.
 pub fn measure(part: Part, config: &TrainConfig, device: &Device, rounds: usize) -> Result<Figure> {
     reset_peak_memory();
+    device.memory_cleanup();
     let (pixels, seconds) = match part {
         Part::Iteration => time_iterations(config, device, rounds)?,
         Part::Generator => time_generator(config, device, rounds),
@@ -79,7 +82,9 @@ pub fn measure(part: Part, config: &TrainConfig, device: &Device, rounds: usize)
     };
     let median_seconds = median(&seconds);
     let megapixels_per_second = pixels as f64 / 1e6 / median_seconds;
-    Ok(Figure { part, seconds, median_seconds, megapixels_per_second, peak_bytes: peak_memory() })
+    // What was set aside is kept until the next clean-up.
+    let card_bytes = device.memory_pool_usage().map(|usage| usage.bytes_reserved);
+    Ok(Figure { part, seconds, median_seconds, megapixels_per_second, peak_bytes: peak_memory(), card_bytes })
 }
 
 /// Once to warm up, then `rounds` times.
@@ -233,6 +238,7 @@ mod tests {
             let figure = measure(part, &config, &Device::flex(), 1).unwrap();
             assert_eq!(figure.seconds.len(), 1);
             assert!(figure.median_seconds > 0.0 && figure.megapixels_per_second > 0.0);
+            assert_eq!(figure.card_bytes, None);
         }
     }
 }

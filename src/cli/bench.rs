@@ -8,7 +8,7 @@ use synlabel::bench::{Figure, Part, measure};
 use synlabel::config::TrainConfig;
 use synlabel::table::Table;
 
-use super::{DeviceArgs, PresetArg};
+use super::{DeviceArgs, PrecisionArg, PresetArg, check_precision};
 
 /// Time training and translation on this computer.
 ///
@@ -27,6 +27,9 @@ pub struct Args {
     /// Images in a batch of the translator [default: that of the preset]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     batch: Option<u64>,
+    /// Precision of products of the translator's networks; bf16 is for graphics cards
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: PrecisionArg,
     /// Compute norms and activations once more on the way back instead of keeping them, in iterations of SynDiff
     #[arg(long)]
     recompute: bool,
@@ -71,6 +74,7 @@ struct Output<'a> {
     preset: &'a str,
     size: usize,
     batch: usize,
+    precision: &'a str,
     figures: &'a [Figure],
 }
 
@@ -80,8 +84,10 @@ impl Args {
         config.networks.crop = self.size.unwrap_or(config.networks.crop);
         config.batch = self.batch.map_or(config.batch, |batch| batch as usize);
         config.step.recompute = self.recompute;
+        config.precision = self.precision.into();
         config.networks.check()?;
         let device = self.device.choose()?;
+        check_precision(config.precision, &device)?;
         let parts: Vec<Part> = if self.only.is_empty() {
             Part::ALL.to_vec()
         } else {
@@ -101,12 +107,16 @@ impl Args {
             preset,
             size: config.networks.crop,
             batch: config.batch,
+            precision: if self.precision == PrecisionArg::F32 { "f32" } else { "bf16" },
             figures: &figures,
         };
         if self.json {
             println!("{}", serde_json::to_string_pretty(&output)?);
         } else {
-            println!("{} ({threads} threads), {} px, batch {}", device.name, output.size, output.batch);
+            println!(
+                "{} ({threads} threads), {} px, batch {}, {}",
+                device.name, output.size, output.batch, output.precision
+            );
             println!("{}", table(&figures));
         }
         Ok(ExitCode::SUCCESS)
@@ -114,7 +124,11 @@ impl Args {
 }
 
 fn table(figures: &[Figure]) -> Table {
-    let mut table = Table::new(["part", "median s", "fastest s", "slowest s", "Mpx/s", "peak MB"]);
+    let megabytes = |bytes: Option<u64>, none: &str| match bytes {
+        Some(bytes) => format!("{:.0}", bytes as f64 / 1e6),
+        None => none.into(),
+    };
+    let mut table = Table::new(["part", "median s", "fastest s", "slowest s", "Mpx/s", "peak MB", "card MB"]);
     for figure in figures {
         let fastest = figure.seconds.iter().copied().fold(f64::INFINITY, f64::min);
         let slowest = figure.seconds.iter().copied().fold(0.0, f64::max);
@@ -124,7 +138,8 @@ fn table(figures: &[Figure]) -> Table {
             format!("{fastest:.4}"),
             format!("{slowest:.4}"),
             format!("{:.4}", figure.megapixels_per_second),
-            figure.peak_bytes.map_or("?".into(), |bytes| format!("{:.0}", bytes as f64 / 1e6)),
+            megabytes(figure.peak_bytes, "?"),
+            megabytes(figure.card_bytes, ""),
         ]);
     }
     table

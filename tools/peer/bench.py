@@ -1,11 +1,13 @@
-"""Times the parts of `synlabel bench` in PyTorch, on the processor, and prints JSON.
+"""Times the parts of `synlabel bench` in PyTorch and prints JSON.
 
 The iteration comes in two forms: `published` differentiates the generators in the discriminators' steps and throws the
 gradients away, translates anew for each kind of discriminator, and runs with anomaly detection on; `lean` does none of
-this and gives the same numbers.
+this and gives the same numbers. On a graphics card `--compile` has networks compiled, all but a time discriminator under
+the R1 penalty, whose second derivative compiled networks do not have; `--precision bf16` is PyTorch's autocast.
 """
 
 import argparse
+import contextlib
 import json
 import resource
 import statistics
@@ -34,24 +36,24 @@ PRESETS = {
 
 def schedule():
     """Weights of the forward pairs and of the posterior for T = 4."""
-    grid = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64) * (1 - 1e-3) + 1e-3
+    grid = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64, device="cpu") * (1 - 1e-3) + 1e-3
     kept = torch.exp(-grid**2 / 2 * (20 - 0.1) - grid * 0.1)
-    beta = torch.cat([torch.tensor([1e-8], dtype=torch.float64), 1 - kept[1:] / kept[:-1]])
+    beta = torch.cat([torch.tensor([1e-8], dtype=torch.float64, device="cpu"), 1 - kept[1:] / kept[:-1]])
     signal = torch.cumprod(torch.sqrt(1 - beta), 0)
     beta_1 = beta[1:]
     bar = torch.cumprod(1 - beta_1, 0)
-    before = torch.cat([torch.ones(1, dtype=torch.float64), bar[:-1]])
+    before = torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), bar[:-1]])
     deviation = torch.sqrt((beta_1 * (1 - before) / (1 - bar)).clamp(min=1e-20))
     deviation[0] = 0.0
     table = dict(
         signal=signal, noise=torch.sqrt(1 - signal**2), step=torch.sqrt(1 - beta), step_noise=torch.sqrt(beta),
         clean=beta_1 * before.sqrt() / (1 - bar), noisy=(1 - before) * (1 - beta_1).sqrt() / (1 - bar), deviation=deviation,
     )
-    return {name: values.float() for name, values in table.items()}
+    return {name: values.to(torch.get_default_device(), torch.float32) for name, values in table.items()}
 
 
 class SynDiff:
-    def __init__(self, preset, size, batch):
+    def __init__(self, preset, size, batch, prepare):
         self.size, self.batch, self.latent = size, batch, preset["generator"]["latent"]
         self.generators = [Generator(size, **preset["generator"]) for _ in range(2)]
         self.translators = [Translator(*preset["translator"]) for _ in range(2)]
@@ -63,6 +65,12 @@ class SynDiff:
         self.critics = [p for n in self.time_critics + self.patch_critics for p in n.parameters()]
         self.optimiser = torch.optim.Adam(makers, lr=1.6e-4, betas=(0.5, 0.9))
         self.critic_optimiser = torch.optim.Adam(self.critics, lr=1e-4, betas=(0.5, 0.9))
+        # Compiled networks share their weights with the plain ones.
+        self.plain_time_critics = self.time_critics
+        self.generators, self.translators, self.time_critics, self.patch_critics = (
+            [prepare(network) for network in networks]
+            for networks in (self.generators, self.translators, self.time_critics, self.patch_critics)
+        )
         self.tables, self.step = schedule(), 0
         self.images = [torch.rand(batch, 1, size, size) * 2 - 1 for _ in range(2)]
 
@@ -89,7 +97,7 @@ class SynDiff:
             x_t, x_next = self.pair(self.images[i], t)
             regularised = self.step % 10 == 0
             x_t.requires_grad_(regularised)
-            logits = critic(x_t, t.float(), x_next)
+            logits = (self.plain_time_critics[i] if regularised else critic)(x_t, t.float(), x_next)
             F.softplus(-logits).mean().backward(retain_graph=regularised)
             if regularised:
                 (gradient,) = torch.autograd.grad(logits.sum(), x_t, create_graph=True)
@@ -153,18 +161,19 @@ def segmenter(size):
     return Unet(4, [min(32 << stage, 512) for stage in range(stages)])
 
 
-def segmentation_step(network, size):
-    image = torch.randn(2, 1, size, size)
-    truth = torch.arange(size * size).remainder(4).view(1, size, size).expand(2, -1, -1)
+def segmentation_step(network, prepare, size):
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.99, nesterov=True, weight_decay=3e-5)
     levels = len(network.heads)
+    run = prepare(network)
+    image = torch.randn(2, 1, size, size)
+    truth = torch.arange(size * size).remainder(4).view(1, size, size).expand(2, -1, -1)
     weights = [0.5**i if i + 1 < levels else 0.0 for i in range(levels)]
     weights = [weight / sum(weights) for weight in weights]
 
     def step():
         optimiser.zero_grad(set_to_none=True)
         loss = 0.0
-        for i, (logits, weight) in enumerate(zip(network(image), weights)):
+        for i, (logits, weight) in enumerate(zip(run(image), weights)):
             if weight == 0.0:
                 continue
             labels = truth[:, (1 << i) // 2 :: 1 << i, (1 << i) // 2 :: 1 << i]
@@ -200,19 +209,22 @@ class Operations(TorchDispatchMode):
         return output
 
 
-def works(part, preset, size, batch):
+def works(part, preset, size, batch, prepare):
+    """What is timed; `prepare` makes a network ready."""
     if part.startswith("iteration"):
-        model = SynDiff(preset, size, batch)
+        model = SynDiff(preset, size, batch, prepare)
         return lambda: model.iterate(part.split("-")[1])
     if part == "generator":
-        model = Generator(size, **preset["generator"]).eval()
+        model = prepare(Generator(size, **preset["generator"]).eval())
         image, latent = torch.randn(batch, 2, size, size), torch.randn(batch, preset["generator"]["latent"])
         return lambda: model(image, torch.ones(batch), latent)
     network = segmenter(size)
     if part == "segmentation-step":
-        return segmentation_step(network, size)
+        return segmentation_step(network, prepare, size)
     image = torch.randn(2, 1, size, size)
-    return lambda: network.predict(image)
+    network.forward = network.predict
+    network = prepare(network)
+    return lambda: network(image)
 
 
 def main():
@@ -223,13 +235,18 @@ def main():
     parser.add_argument("--batch", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--compile", action="store_true", help="compile the networks")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--operations", action="store_true", help="count the floating-point operations of matrix products and convolutions and the bytes of all operations, and time nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
     preset = PRESETS[options.preset]
     size, batch = options.size or preset["size"], options.batch or preset["batch"]
-    work = works(options.part, preset, size, batch)
+    torch.set_default_device(options.device)
+    on_card = options.device != "cpu"
+    work = works(options.part, preset, size, batch, torch.compile if options.compile else lambda network: network)
     if options.operations:
         # As in timing, the first iteration does not count: it alone has the R1 penalty.
         work()
@@ -239,14 +256,20 @@ def main():
         return
     trains = options.part.startswith("iteration") or options.part == "segmentation-step"
     seconds = []
+    half = options.precision == "bf16"
     with torch.set_grad_enabled(trains):
         for round in range(options.rounds + 1):
             began = time.perf_counter()
-            work()
+            # Autocast keeps weights that it has converted until it ends, so each round has its own.
+            with torch.autocast(options.device, torch.bfloat16) if half else contextlib.nullcontext():
+                work()
+            if on_card:
+                torch.cuda.synchronize()
             if round > 0:
                 seconds.append(time.perf_counter() - began)
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps(dict(part=options.part, seconds=seconds, median_seconds=statistics.median(seconds), peak_bytes=peak)))
+    figure = dict(part=options.part, seconds=seconds, median_seconds=statistics.median(seconds), peak_bytes=peak)
+    print(json.dumps(figure | dict(card_bytes=torch.cuda.max_memory_reserved() if on_card else None)))
 
 
 if __name__ == "__main__":
