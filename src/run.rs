@@ -164,7 +164,7 @@ impl RunFolder {
             save_module(state.average.clone(), &folder.join(AVERAGE))?;
             save_module(state.discriminators.valid(), &folder.join(DISCRIMINATORS))?;
             let optimisers = [
-                (&state.generator_optimiser, GENERATOR_OPTIMISER),
+                (state.generator_optimiser.optimiser(), GENERATOR_OPTIMISER),
                 (&state.discriminator_optimiser, DISCRIMINATOR_OPTIMISER),
             ];
             for (optimiser, name) in optimisers {
@@ -222,9 +222,10 @@ impl RunFolder {
         state.generators = load_module(state.generators.valid(), &folder.join(GENERATORS))?.train();
         state.average = load_module(state.average, &folder.join(AVERAGE))?;
         state.discriminators = load_module(state.discriminators.valid(), &folder.join(DISCRIMINATORS))?.train();
-        let load = |name: &str| load_optimiser(self.config.step.optimiser(), &folder.join(name));
-        state.generator_optimiser = load(GENERATOR_OPTIMISER)?;
-        state.discriminator_optimiser = load(DISCRIMINATOR_OPTIMISER)?;
+        let load = |optimiser, name: &str| load_optimiser(optimiser, &folder.join(name));
+        state.generator_optimiser =
+            state.generator_optimiser.with_state(|optimiser| load(optimiser, GENERATOR_OPTIMISER))?;
+        state.discriminator_optimiser = load(state.discriminator_optimiser, DISCRIMINATOR_OPTIMISER)?;
         state.step = progress.step;
         Ok((state, progress))
     }

@@ -1,4 +1,5 @@
-//! Adam (Kingma and Ba, arXiv 1412.6980) in one pass over weights, gradients and both moments.
+//! Adam (Kingma and Ba, arXiv 1412.6980) in one pass over weights, gradients and both moments, and over the running average
+//! of the weights where there is one.
 
 use burn::optim::{
     Adam, AdamConfig, AdamState, AdaptiveMomentumState, LearningRate, ModuleOptimizer, Optimizer, RecordState,
@@ -6,6 +7,7 @@ use burn::optim::{
 };
 use burn::tensor::{Device, Tensor};
 
+use super::averaging::{Average, Averaging, Beside};
 use super::bridge::{Values, is_ours, numbers_of, plain_values};
 #[cfg(feature = "card")]
 use super::card;
@@ -26,12 +28,25 @@ pub struct Rates {
 struct FusedAdam {
     rates: Rates,
     plain: Adam,
+    beside: Beside,
+}
+
+impl FusedAdam {
+    fn new(betas: [f32; 2], epsilon: f32, beside: Beside) -> Self {
+        let config = AdamConfig::new().with_beta_1(betas[0]).with_beta_2(betas[1]).with_epsilon(epsilon);
+        Self { rates: Rates { betas, epsilon }, plain: config.build(), beside }
+    }
 }
 
 /// Adam for a whole module, without state. What it saves is what Burn's own saves.
 pub fn adam(betas: [f32; 2], epsilon: f32) -> ModuleOptimizer {
-    let config = AdamConfig::new().with_beta_1(betas[0]).with_beta_2(betas[1]).with_epsilon(epsilon);
-    FusedAdam { rates: Rates { betas, epsilon }, plain: config.build() }.into()
+    FusedAdam::new(betas, epsilon, Beside::default()).into()
+}
+
+/// The same, with a running average of the weights in the same pass.
+pub fn averaged_adam(betas: [f32; 2], epsilon: f32) -> Averaging {
+    let beside = Beside::default();
+    Averaging::new(FusedAdam::new(betas, epsilon, beside.clone()).into(), beside)
 }
 
 /// Both moments of a parameter.
@@ -70,8 +85,16 @@ impl Optimizer for FusedAdam {
         #[cfg(feature = "card")]
         if card::holds(&weights) && card::holds(&gradient) {
             let [first, second] = moments(state, &gradient);
-            let tensors = [weights, gradient, first, second];
-            let [weights, first, second] = card::adam(self.rates, rate as f32, time, tensors);
+            let (rates, rate) = (self.rates, rate as f32);
+            let [weights, first, second] = match self.beside.waiting(card::holds) {
+                None => card::adam(rates, rate, time, [weights, gradient, first, second]),
+                Some(Average { values, decay }) => {
+                    let tensors = [weights, gradient, first, second, values];
+                    let [weights, first, second, average] = card::averaged_adam(rates, rate, time, tensors, decay);
+                    self.beside.moved(average);
+                    [weights, first, second]
+                }
+            };
             return (weights, Some(State::new(time, first, second)));
         }
         if !has_vectors() || !is_ours(&weights) || !is_ours(&gradient) {
@@ -79,8 +102,16 @@ impl Optimizer for FusedAdam {
             return (weights, state.map(State));
         }
         let [first, second] = moments(state, &gradient);
-        let [weights, first, second] =
-            self.rates.moved(rate as f32, time, &plain_values(&weights), [gradient, first, second].map(numbers_of));
+        let step = self.rates.step(rate as f32, time);
+        let (weights, places) = (plain_values(&weights), [gradient, first, second].map(numbers_of));
+        let [weights, first, second] = match self.beside.waiting(is_ours::<D>) {
+            None => step.moved(&weights, places),
+            Some(Average { values, decay }) => {
+                let (moved, average) = step.moved_with_average(&weights, places, numbers_of(values), decay);
+                self.beside.moved::<D>(average.into_tensor());
+                moved
+            }
+        };
         (weights.into_tensor(), Some(State::new(time, first.into_tensor(), second.into_tensor())))
     }
 
@@ -104,28 +135,63 @@ impl Rates {
         (root / (1.0 - self.betas[0].powi(time as i32)), root)
     }
 
-    /// The weights after step `time`, in the place of the gradient, and both moments in theirs: fresh memory would cost
-    /// as much as the step.
-    fn moved(
-        self,
-        rate: f32,
-        time: usize,
-        weights: &Values,
-        [mut gradient, mut first, mut second]: [Values; 3],
-    ) -> [Values; 3] {
-        let Self { betas: [beta_1, beta_2], epsilon } = self;
+    /// What all values of a parameter have in common in step `time`.
+    fn step(self, rate: f32, time: usize) -> Step {
         let (factor, root) = self.corrections(time);
+        Step { betas: self.betas, epsilon: self.epsilon * root, factor, rate }
+    }
+}
+
+/// One step of one parameter.
+#[derive(Clone, Copy)]
+struct Step {
+    betas: [f32; 2],
+    epsilon: f32,
+    factor: f32,
+    rate: f32,
+}
+
+impl Step {
+    /// The weight and both moments after the step.
+    #[inline(always)]
+    fn value(self, weight: f32, [gradient, first, second]: [f32; 3]) -> [f32; 3] {
+        let [beta_1, beta_2] = self.betas;
+        let first = first * beta_1 + gradient * (1.0 - beta_1);
+        let second = second * beta_2 + gradient * gradient * (1.0 - beta_2);
+        let change = first * self.factor / (second.sqrt() + self.epsilon);
+        [weight - change * self.rate, first, second]
+    }
+
+    /// The weights after the step, in the place of the gradient, and both moments in theirs: fresh memory would cost as much
+    /// as the step.
+    fn moved(self, weights: &Values, [mut gradient, mut first, mut second]: [Values; 3]) -> [Values; 3] {
         replace_all(
             [weights.slice()],
             [gradient.slice_mut(), first.slice_mut(), second.slice_mut()],
             #[inline(always)]
-            move |[weight], [gradient, first, second]| {
-                let first = first * beta_1 + gradient * (1.0 - beta_1);
-                let second = second * beta_2 + gradient * gradient * (1.0 - beta_2);
-                let change = first * factor / (second.sqrt() + epsilon * root);
-                [weight - change * rate, first, second]
-            },
+            move |[weight], values| self.value(weight, values),
         );
         [gradient, first, second]
+    }
+
+    /// The same, and the average moved towards the new weights, in its place.
+    fn moved_with_average(
+        self,
+        weights: &Values,
+        [mut gradient, mut first, mut second]: [Values; 3],
+        mut average: Values,
+        decay: f64,
+    ) -> ([Values; 3], Values) {
+        let (keep, take) = (decay as f32, (1.0 - decay) as f32);
+        replace_all(
+            [weights.slice()],
+            [gradient.slice_mut(), first.slice_mut(), second.slice_mut(), average.slice_mut()],
+            #[inline(always)]
+            move |[weight], [gradient, first, second, average]| {
+                let [weight, first, second] = self.value(weight, [gradient, first, second]);
+                [weight, first, second, average * keep + weight * take]
+            },
+        );
+        ([gradient, first, second], average)
     }
 }

@@ -198,3 +198,15 @@ pub fn adam<const D: usize>(rates: Rates, rate: f32, time: usize, tensors: [Tens
     let numbers = tensors.map(|tensor| numbers_of::<OnCard, D>(tensor).0);
     elementwise::adam(rates, rate, time, numbers).map(|tensor| into_tensor(OnCard(tensor)))
 }
+
+/// As [`adam`], with the running average of the weights, which is moved towards the new ones; a card [`holds`] it too.
+pub fn averaged_adam<const D: usize>(
+    rates: Rates,
+    rate: f32,
+    time: usize,
+    tensors: [Tensor<D>; 5],
+    decay: f64,
+) -> [Tensor<D>; 4] {
+    let numbers = tensors.map(|tensor| numbers_of::<OnCard, D>(tensor).0);
+    elementwise::averaged_adam(rates, rate, time, numbers, decay).map(|tensor| into_tensor(OnCard(tensor)))
+}

@@ -7,6 +7,7 @@
 //! `unsafe` stands in this crate only.
 
 mod adam;
+mod averaging;
 mod bridge;
 #[cfg(feature = "card")]
 mod card;
@@ -34,10 +35,11 @@ mod weights;
 mod window;
 mod winograd;
 
-pub use adam::adam;
+pub use adam::{adam, averaged_adam};
+pub use averaging::Averaging;
 pub use convolution::{convolve, convolve_transposed};
 pub use curve::Activation;
-pub use elementwise::{activate, add_scaled, blend, sum_of_squares};
+pub use elementwise::{activate, add_scaled, sum_of_squares};
 pub use geometry::Border;
 pub use memory::keep_freed_memory;
 pub use normalisation::normalise;

@@ -304,6 +304,81 @@ fn adam_moves_weights_as_burns_own_does() {
 }
 
 #[test]
+fn an_average_moved_with_the_weights_is_the_one_moved_after_them() {
+    let ours = averaged(&Device::flex(), averaged_adam([0.5, 0.9], 1e-8));
+    assert!(ours == averaged(&Device::flex(), adam([0.5, 0.9], 1e-8).into()));
+    check_averages(&ours);
+}
+
+#[test]
+fn an_average_is_moved_where_it_stands() {
+    use burn::module::{Module, Param};
+    use burn::optim::GradientsParams;
+    let device = Device::flex().autodiff();
+    let mut weights = Param::from_tensor(Tensor::<1>::ones([40_000], &device));
+    let mut average = weights.valid().map(|weights| weights + 1.0);
+    let place = |average: &Param<Tensor<1>>| bridge::plain_values(&average.val()).slice().as_ptr();
+    let before = place(&average);
+    let mut optimiser = averaged_adam([0.5, 0.9], 1e-8);
+    for _ in 0..2 {
+        let gradients = GradientsParams::from_grads(weights.val().square().sum().backward(), &weights);
+        (weights, average) = optimiser.step(0.1, weights, gradients, average, DECAY);
+        assert_eq!(place(&average), before);
+    }
+}
+
+/// The values of two parameters, the second without gradients, and of their averages, before and after each of three steps.
+pub fn averaged(device: &Device, mut optimiser: Averaging) -> Vec<[Vec<f32>; 4]> {
+    use burn::module::{Module, Param};
+    use burn::optim::GradientsParams;
+    #[derive(Module, Debug)]
+    struct Two {
+        moved: Param<Tensor<2>>,
+        still: Param<Tensor<1>>,
+    }
+    let device = device.clone().autodiff();
+    let mut random = Rng::with_seed(7);
+    let mut draw = || Tensor::<1>::from_data(TensorData::new(numbers(&mut random, 40_000), [40_000]), &device);
+    let mut network = Two { moved: Param::from_tensor(draw().reshape([200, 200])), still: Param::from_tensor(draw()) };
+    // The average begins elsewhere than the weights.
+    let mut average = network.valid();
+    average.still = average.still.map(|still| still + 1.0);
+    let values = |tensor: Tensor<1>| tensor.into_data().try_into_vec::<f32>().unwrap();
+    let seen = |network: &Two, average: &Two| {
+        let network = network.valid();
+        let all = [&network, average].map(|two| [two.moved.val().flatten(0, 1), two.still.val()].map(values));
+        let [[moved, still], [moved_average, still_average]] = all;
+        [moved, still, moved_average, still_average]
+    };
+    let mut history = vec![seen(&network, &average)];
+    for _ in 0..3 {
+        let loss = (network.moved.val().flatten(0, 1) * draw().detach()).sum();
+        let gradients = GradientsParams::from_grads(loss.backward(), &network);
+        (network, average) = optimiser.step(0.1, network, gradients, average, DECAY);
+        history.push(seen(&network, &average));
+    }
+    history
+}
+
+/// Of the averages in tests.
+const DECAY: f64 = 0.75;
+
+/// That averages go a quarter of the way to the weights in each step, and only the first parameter moves.
+pub fn check_averages(history: &[[Vec<f32>; 4]]) {
+    for steps in history.windows(2) {
+        let [[before, still_before, old, still_old], [moved, still, average, still_average]] = [&steps[0], &steps[1]];
+        assert!(before.iter().zip(moved).any(|(before, moved)| (before - moved).abs() > 0.05));
+        assert!(still_before == still);
+        for (old, weights, average) in [(old, moved, average), (still_old, still, still_average)] {
+            for ((old, weight), average) in old.iter().zip(weights).zip(average) {
+                let expected = f64::from(*old) * DECAY + f64::from(*weight) * (1.0 - DECAY);
+                assert!((expected - f64::from(*average)).abs() < 1e-6, "{average} is not {expected}");
+            }
+        }
+    }
+}
+
+#[test]
 fn nesterovs_descent_moves_weights_as_burns_own_does() {
     use burn::optim::SgdConfig;
     use burn::optim::decay::WeightDecayConfig;

@@ -1,10 +1,7 @@
 //! The eight networks of SynDiff and their sizes.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::module::Module;
 use serde::{Deserialize, Serialize};
-use synlabel_kernels::blend;
 
 use crate::diffusion::ScheduleConfig;
 use crate::domain::{Domain, Pair};
@@ -134,28 +131,6 @@ impl Generators {
             Domain::Labelled => &self.translator_to_labelled,
             Domain::Target => &self.translator_to_target,
         }
-    }
-
-    /// These weights (without gradients) moved towards `live`: decay·self + (1 − decay)·live.
-    pub fn towards(self, live: &Self, decay: f64) -> Self {
-        struct Collect(GradientsParams);
-        impl ModuleVisitor for Collect {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                self.0.register(param.id, param.val().without_autodiff());
-            }
-        }
-        struct Blend(GradientsParams, f64);
-        impl ModuleMapper for Blend {
-            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                let live = self.0.remove::<D>(param.id).expect("the average has the parameters of the live networks");
-                let decay = self.1;
-                param.map(|average| blend(average, live, decay))
-            }
-        }
-        // `GradientsParams` is Burn's container of tensors of any rank by parameter.
-        let mut live_values = Collect(GradientsParams::new());
-        live.visit(&mut live_values);
-        self.map(&mut Blend(live_values.0, decay))
     }
 }
 

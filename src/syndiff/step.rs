@@ -11,7 +11,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use synlabel_kernels::{adam, both};
+use synlabel_kernels::{Averaging, adam, averaged_adam, both};
 
 use super::networks::{Discriminators, Generators};
 use crate::diffusion::Schedule;
@@ -48,6 +48,9 @@ impl Contrast {
 /// The weight of the images themselves, or of their negatives, as a translator's aim in its first iterations: that of the
 /// cycle in CycleGAN, beside adversarial losses of weight 1.
 const START_WEIGHT: f64 = 10.0;
+
+/// What keeps Adam's division finite.
+const EPSILON: f32 = 1e-8;
 
 /// The weights of the losses and the optimiser's numbers. The defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,9 +91,14 @@ impl Default for StepOptions {
 }
 
 impl StepOptions {
-    /// Adam with this configuration and no state.
-    pub fn optimiser(&self) -> ModuleOptimizer {
-        adam(self.adam_betas, 1e-8)
+    /// The generators' Adam with this configuration and no state.
+    pub fn generator_optimiser(&self) -> Averaging {
+        averaged_adam(self.adam_betas, EPSILON)
+    }
+
+    /// The discriminators' Adam with this configuration and no state.
+    pub fn discriminator_optimiser(&self) -> ModuleOptimizer {
+        adam(self.adam_betas, EPSILON)
     }
 }
 
@@ -165,8 +173,8 @@ pub struct StepState {
     pub discriminators: Discriminators,
     /// The running average of the generators, without gradients: the weights for use.
     pub average: Generators,
-    /// Adam of the generators.
-    pub generator_optimiser: ModuleOptimizer,
+    /// Adam of the generators, which moves their average too.
+    pub generator_optimiser: Averaging,
     /// Adam of the discriminators.
     pub discriminator_optimiser: ModuleOptimizer,
     /// Iterations done.
@@ -180,8 +188,8 @@ impl StepState {
             average: generators.valid(),
             generators: generators.train(),
             discriminators: discriminators.train(),
-            generator_optimiser: options.optimiser(),
-            discriminator_optimiser: options.optimiser(),
+            generator_optimiser: options.generator_optimiser(),
+            discriminator_optimiser: options.discriminator_optimiser(),
             step: 0,
         }
     }
@@ -206,10 +214,6 @@ impl StepState {
         let mut terms =
             self.step_discriminators(batch, &estimates, &draws.discriminators, context, rates.discriminators);
         terms.extend(self.step_generators(batch, estimates, &draws.generators, context, rates.generators));
-        let decay = if self.step == 0 { 0.0 } else { context.options.ema_decay };
-        // Moved out, so that it is changed where it stands.
-        let average = std::mem::replace(&mut self.average, self.generators.valid());
-        self.average = average.towards(&self.generators, decay);
         let regularised = context.regularises(self.step);
         self.step += 1;
         LossTerms { terms, regularised }
@@ -319,7 +323,12 @@ impl StepState {
             Learnt { gradients: sum_of([learnt.gradients, gradients], makers), ..learnt }
         });
         let (terms, gradients) = Learnt::together(learnt, makers);
-        self.generators = self.generator_optimiser.step(rate, self.generators.clone(), gradients);
+        // The average begins where the first iteration ends.
+        let decay = if self.step == 0 { 0.0 } else { context.options.ema_decay };
+        let live = self.generators.clone();
+        // Moved out, so that it is changed where it stands.
+        let average = std::mem::replace(&mut self.average, live.valid());
+        (self.generators, self.average) = self.generator_optimiser.step(rate, live, gradients, average, decay);
         terms
     }
 }

@@ -83,6 +83,42 @@ pub fn adam(
     outputs
 }
 
+/// As [`adam`], and the running average of the weights, moved towards the new ones.
+pub fn averaged_adam(
+    rates: Rates,
+    rate: f32,
+    time: usize,
+    [weights, gradient, first, second, average]: [CubeTensor; 5],
+    decay: f64,
+) -> [CubeTensor; 4] {
+    let client = weights.client.clone();
+    let outputs = [(); 4].map(|()| beside(&weights, weights.meta.shape().clone()));
+    let (count, dim) = cubes_for_values(weights.meta.num_elements());
+    let [out, first_out, second_out, average_out] = outputs.clone().map(CubeTensor::into_buffer_arg);
+    let (factor, root) = rates.corrections(time);
+    averaged_adam_kernel::launch(
+        &client,
+        count,
+        dim,
+        weights.into_buffer_arg(),
+        gradient.into_buffer_arg(),
+        first.into_buffer_arg(),
+        second.into_buffer_arg(),
+        average.into_buffer_arg(),
+        out,
+        first_out,
+        second_out,
+        average_out,
+        rates.betas[0],
+        rates.betas[1],
+        factor * rate,
+        rates.epsilon * root,
+        decay as f32,
+        (1.0 - decay) as f32,
+    );
+    outputs
+}
+
 #[cube(launch)]
 fn activate_kernel(x: &[f32], out: &mut [f32], slope: f32, #[comptime] curve: Curve) {
     let place = ABSOLUTE_POS;
@@ -125,10 +161,48 @@ fn adam_kernel(
     let place = ABSOLUTE_POS;
     if place < out.len() {
         let slope = gradient[place];
-        let mean = first[place] * beta_1 + slope * (1.0 - beta_1);
-        let square = second[place] * beta_2 + slope * slope * (1.0 - beta_2);
+        let mean = moment(first[place], slope, beta_1);
+        let square = moment(second[place], slope * slope, beta_2);
         out[place] = weights[place] - rate * mean / (square.sqrt() + epsilon);
         first_out[place] = mean;
         second_out[place] = square;
     }
+}
+
+#[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel takes its buffers one by one")]
+fn averaged_adam_kernel(
+    weights: &[f32],
+    gradient: &[f32],
+    first: &[f32],
+    second: &[f32],
+    average: &[f32],
+    out: &mut [f32],
+    first_out: &mut [f32],
+    second_out: &mut [f32],
+    average_out: &mut [f32],
+    beta_1: f32,
+    beta_2: f32,
+    rate: f32,
+    epsilon: f32,
+    keep: f32,
+    take: f32,
+) {
+    let place = ABSOLUTE_POS;
+    if place < out.len() {
+        let slope = gradient[place];
+        let mean = moment(first[place], slope, beta_1);
+        let square = moment(second[place], slope * slope, beta_2);
+        let weight = weights[place] - rate * mean / (square.sqrt() + epsilon);
+        out[place] = weight;
+        first_out[place] = mean;
+        second_out[place] = square;
+        average_out[place] = average[place] * keep + weight * take;
+    }
+}
+
+/// A moment after one more value.
+#[cube]
+fn moment(before: f32, value: f32, beta: f32) -> f32 {
+    before * beta + value * (1.0 - beta)
 }

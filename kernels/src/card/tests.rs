@@ -1,10 +1,12 @@
 //! The kernels of cards against Burn's own operations in 64 bits on the processor, as those of the processor are tested.
 
 use burn::optim::AdamConfig;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
-use super::super::tests::{check_activations_and_sums, check_doing_once_more, check_norms, check_resizing, moved};
-use super::super::{adam, blend};
+use super::super::tests::{
+    averaged, check_activations_and_sums, check_averages, check_doing_once_more, check_norms, check_resizing, moved,
+};
+use super::super::{adam, averaged_adam};
 
 /// The card of the kind that this build is for, if there is one.
 ///
@@ -61,9 +63,11 @@ fn adam_moves_weights_as_on_the_processor() {
 }
 
 #[test]
-fn blends_are_between_old_and_new() {
+fn averages_are_moved_with_the_weights_or_after_them() {
     let Some(device) = device() else { return };
-    let of = |value: f32| Tensor::<1>::from_data(TensorData::new(vec![value; 300], [300]), &device);
-    let blended = blend(of(1.0), of(3.0), 0.75).into_data().try_into_vec::<f32>().unwrap();
-    assert!(blended.iter().all(|value| (value - 1.5).abs() < 1e-6));
+    let ours = averaged(&device, averaged_adam([0.5, 0.9], 1e-8));
+    check_averages(&ours);
+    let alone = averaged(&device, adam([0.5, 0.9], 1e-8).into());
+    check_averages(&alone);
+    assert!(ours.iter().zip(&alone).all(|([ours, ..], [alone, ..])| ours == alone));
 }

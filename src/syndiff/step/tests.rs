@@ -84,7 +84,7 @@ fn moved(dtype: DType, options: StepOptions) -> ([Option<f32>; 9], Vec<[HostTens
     let draws = draws(&mut stream, &[0, 2], dtype);
     let context = StepContext { schedule: config.schedule.init().unwrap(), embedding: Embedding::Positional, options };
     let mut state = StepState::new(generators, discriminators, &context.options);
-    state.generator_optimiser = SgdConfig::new().init();
+    state.generator_optimiser = SgdConfig::new().init().into();
     state.discriminator_optimiser = SgdConfig::new().init();
     let losses =
         state.advance(&batch, &draws, &context, LearningRates { generators: RATE, discriminators: RATE }).read();
