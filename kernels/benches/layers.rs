@@ -6,7 +6,7 @@ use std::time::Duration;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use criterion::{Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
-use synlabel_kernels::{Activation, Border, Resize, convolve, normalise, resize};
+use synlabel_kernels::{Activation, Border, Norm, Resize, convolve, normalise, resize};
 
 fn noise<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     let mut random = Rng::with_seed(1);
@@ -42,9 +42,14 @@ fn layers(criterion: &mut Criterion) {
     }
     // These have no weights of this shape.
     let shapes = [[1, 64, 128, 128], [1, 1, 1, 1]];
-    both_ways(criterion, "norm and SiLU, 64 channels at 128 px", shapes, |x, _| {
-        normalise(x, None, 16, 1e-6, Activation::Silu)
-    });
+    let norm = |resize| Norm { groups: 16, eps: 1e-6, activation: Activation::Silu, resize };
+    both_ways(criterion, "norm and SiLU, 64 channels at 128 px", shapes, |x, _| normalise(x, None, &norm(None)));
+    for how in [Resize::Double, Resize::Halve] {
+        let name = format!("norm, SiLU and {how:?}, 64 channels at 128 px");
+        both_ways(criterion, &name, shapes, |x, _| normalise(x, None, &norm(Some(how))));
+        let name = format!("norm and SiLU, then {how:?}, 64 channels at 128 px");
+        both_ways(criterion, &name, shapes, |x, _| resize(normalise(x, None, &norm(None)), how));
+    }
     for how in [Resize::Double, Resize::Halve] {
         both_ways(criterion, &format!("{how:?}, 64 channels at 128 px"), shapes, |x, _| resize(x, how));
     }

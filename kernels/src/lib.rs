@@ -42,7 +42,7 @@ pub use curve::Activation;
 pub use elementwise::{activate, add_scaled, sum_of_squares};
 pub use geometry::Border;
 pub use memory::keep_freed_memory;
-pub use normalisation::normalise;
+pub use normalisation::{Norm, normalise};
 pub use resizing::resize;
 pub use sgd::nesterov;
 pub use softmax::softmax;

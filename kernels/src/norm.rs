@@ -1,11 +1,12 @@
-//! Norms over groups of channels with scale, shift and activation in one pass, on slices.
+//! Norms over groups of channels with scale, shift, activation and a change of size in one pass, on slices.
 //!
 //! A group's values are read from memory once: what follows finds them in the cache.
 
 use pulp::Arch;
 
 use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu, Softplus};
-use super::simd::{Shared, sum_by, vectorised, written};
+use super::simd::{Shared, sum_by, vectorised, with_scratch, written};
+use super::stencil::{Resize, resize_plane};
 use super::team::each_chunk;
 
 /// The sizes of a norm.
@@ -15,17 +16,35 @@ pub struct Groups {
     pub batch: usize,
     /// Channels.
     pub channels: usize,
-    /// Pixels.
-    pub area: usize,
+    /// Height and width.
+    pub sides: [usize; 2],
     /// Groups of channels that are normalised together.
     pub groups: usize,
     /// Keeps flat groups finite.
     pub eps: f32,
     /// What follows.
     pub activation: Activation,
+    /// What becomes of the size after that.
+    pub resize: Option<Resize>,
 }
 
 impl Groups {
+    /// Pixels.
+    pub fn area(&self) -> usize {
+        self.sides[0] * self.sides[1]
+    }
+
+    /// Height and width of the output.
+    pub fn sides_after(&self) -> [usize; 2] {
+        self.sides.map(|side| self.resize.map_or(side, |how| how.length(side)))
+    }
+
+    /// Pixels of the output.
+    fn area_after(&self) -> usize {
+        let [height, width] = self.sides_after();
+        height * width
+    }
+
     /// Channels of a group.
     pub fn width(&self) -> usize {
         self.channels / self.groups
@@ -33,7 +52,7 @@ impl Groups {
 
     /// Values of a group.
     fn length(&self) -> usize {
-        self.width() * self.area
+        self.width() * self.area()
     }
 
     /// The factor or summand of a channel of an image, from `[channels]` or `[batch, channels]`.
@@ -47,7 +66,7 @@ impl Groups {
 /// Mean and reciprocal standard deviation of a group.
 pub type Moments = (f32, f32);
 
-/// activation(scale·(x − mean)/√(variance + eps) + shift), and the moments of each group of each image.
+/// activation(scale·(x − mean)/√(variance + eps) + shift), resized, and the moments of each group of each image.
 pub fn forward(
     arch: Arch,
     groups: &Groups,
@@ -72,13 +91,14 @@ fn forward_by(
     shift: Option<&[f32]>,
     curve: impl Curve,
 ) -> (Vec<f32>, Vec<Moments>) {
-    let length = groups.length();
+    let (length, area, area_after) = (groups.length(), groups.area(), groups.area_after());
+    let length_after = groups.width() * area_after;
     let mut moments = vec![(0.0, 0.0); groups.batch * groups.groups];
     let fill = |target: Shared| {
         each_chunk(&mut moments, 1, |group, moments| {
             let values = &x[group * length..][..length];
             // SAFETY: each group has values of its own.
-            let out = unsafe { std::slice::from_raw_parts_mut(target.at(group * length), length) };
+            let out = unsafe { std::slice::from_raw_parts_mut(target.at(group * length_after), length_after) };
             let (mean, rate) = vectorised(
                 arch,
                 #[inline(always)]
@@ -86,25 +106,33 @@ fn forward_by(
             );
             moments[0] = (mean, rate);
             let (image, first) = (group / groups.groups, group % groups.groups * groups.width());
-            for (channel, (out, values)) in
-                out.chunks_exact_mut(groups.area).zip(values.chunks_exact(groups.area)).enumerate()
+            for (channel, (out, values)) in out.chunks_exact_mut(area_after).zip(values.chunks_exact(area)).enumerate()
             {
                 let factor = rate * groups.of(scale, 1.0, image, first + channel);
                 let summand = groups.of(shift, 0.0, image, first + channel);
-                vectorised(
-                    arch,
-                    #[inline(always)]
-                    || {
-                        for (out, value) in out.iter_mut().zip(values) {
-                            *out = curve.value((value - mean) * factor + summand);
-                        }
-                    },
-                );
+                let activate = |out: &mut [f32]| {
+                    vectorised(
+                        arch,
+                        #[inline(always)]
+                        || {
+                            for (out, value) in out.iter_mut().zip(values) {
+                                *out = curve.value((value - mean) * factor + summand);
+                            }
+                        },
+                    );
+                };
+                match groups.resize {
+                    None => activate(out),
+                    Some(how) => with_scratch(area, |plane| {
+                        activate(plane);
+                        resize_plane(arch, plane, groups.sides[1], how, 1.0, out);
+                    }),
+                }
             }
         });
     };
     // SAFETY: the groups are all of the output.
-    let values = unsafe { written(x.len(), fill) };
+    let values = unsafe { written(groups.batch * groups.channels * area_after, fill) };
     (values, moments)
 }
 
@@ -158,7 +186,8 @@ fn backward_by(
     gradient: &[f32],
     curve: impl Curve,
 ) -> Gradients {
-    let (length, width, area) = (groups.length(), groups.width(), groups.area);
+    let (length, width, area) = (groups.length(), groups.width(), groups.area());
+    let ([_, width_after], area_after) = (groups.sides_after(), groups.area_after());
     // Of the shift and the scale of each channel of each image.
     let mut tables = vec![(0.0, 0.0); groups.batch * groups.channels];
     let fill = |target: Shared| {
@@ -166,7 +195,8 @@ fn backward_by(
             let (mean, rate) = moments[group];
             let (image, first) = (group / groups.groups, group % groups.groups * width);
             let range = group * length..(group + 1) * length;
-            let (values, gradient) = (&x[range.clone()], &gradient[range.clone()]);
+            let values = &x[range.clone()];
+            let gradient = &gradient[group * width * area_after..][..width * area_after];
             // SAFETY: each group has values of its own.
             let out = unsafe { std::slice::from_raw_parts_mut(target.at(range.start), length) };
             let factors = |channel: usize| {
@@ -178,18 +208,22 @@ fn backward_by(
                 let part = channel * area..(channel + 1) * area;
                 let (factor, summand) = factors(channel);
                 let line = Line { mean, rate, factor, summand };
-                let sums = vectorised(
-                    arch,
-                    #[inline(always)]
-                    || {
-                        line.through_curve(
-                            curve,
-                            &values[part.clone()],
-                            &gradient[part.clone()],
-                            &mut out[part.clone()],
-                        )
-                    },
-                );
+                let (values, out) = (&values[part.clone()], &mut out[part]);
+                let mut through_curve = |gradient: &[f32]| {
+                    vectorised(
+                        arch,
+                        #[inline(always)]
+                        || line.through_curve(curve, values, gradient, out),
+                    )
+                };
+                let gradient = &gradient[channel * area_after..][..area_after];
+                let sums = match groups.resize.map(Resize::transpose) {
+                    None => through_curve(gradient),
+                    Some((back, factor)) => with_scratch(area, |plane| {
+                        resize_plane(arch, gradient, width_after, back, factor, plane);
+                        through_curve(plane)
+                    }),
+                };
                 *table = sums;
                 plain += factor * sums.0;
                 weighted += factor * sums.1;

@@ -8,23 +8,35 @@ use super::bridge::{Operation, Values, apply, asked, is_ours};
 use super::card;
 use super::curve::Activation;
 use super::norm::{self, Groups, Moments};
+use super::resizing::resize;
 use super::simd::{best, has_vectors};
+use super::stencil::Resize;
 
-/// activation(scale·(x − mean)/√(variance + eps) + shift), mean and (biased) variance over each of `groups` groups of
-/// channels of each image.
+/// A norm over groups of channels, and what follows it in the same pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm {
+    /// Groups of channels; each group of each image is normalised by itself.
+    pub groups: usize,
+    /// Keeps flat groups finite.
+    pub eps: f64,
+    /// What follows.
+    pub activation: Activation,
+    /// What becomes of the size after that.
+    pub resize: Option<Resize>,
+}
+
+/// activation(scale·(x − mean)/√(variance + eps) + shift), resized; mean and (biased) variance over each group of channels of
+/// each image.
 ///
 /// # Shapes
-/// - x, output: `[batch, channels, height, width]`
+/// - x: `[batch, channels, height, width]`
 /// - affine: scale and shift, each `[1, channels]` or `[batch, channels]`
-pub fn normalise(
-    x: Tensor<4>,
-    affine: Option<[Tensor<2>; 2]>,
-    groups: usize,
-    eps: f64,
-    activation: Activation,
-) -> Tensor<4> {
+/// - output: that of x, or `[batch, channels, how.length(height), how.length(width)]`
+pub fn normalise(x: Tensor<4>, affine: Option<[Tensor<2>; 2]>, norm: &Norm) -> Tensor<4> {
     let [batch, channels, height, width] = x.dims();
-    let groups = Groups { batch, channels, area: height * width, groups, eps: eps as f32, activation };
+    let Norm { groups, eps, activation, resize: how } = *norm;
+    let sides = [height, width];
+    let groups = Groups { batch, channels, sides, groups, eps: eps as f32, activation, resize: how };
     #[cfg(feature = "card")]
     if card::holds(&x) && affine.iter().flatten().all(card::holds) {
         return card::normalise(x, affine, groups);
@@ -37,9 +49,10 @@ pub fn normalise(
             Some([scale, shift]) => normed * spread(scale) + spread(shift),
             None => normed,
         };
-        return activate_plainly(normed, activation);
+        let activated = activate_plainly(normed, activation);
+        return how.into_iter().fold(activated, resize);
     }
-    let operation = Norm { groups, shape: [batch, channels, height, width] };
+    let operation = Normalised { groups };
     match affine {
         Some([scale, shift]) => apply([x.into_dispatch(), scale.into_dispatch(), shift.into_dispatch()], operation),
         None => apply([x.into_dispatch()], operation),
@@ -67,16 +80,19 @@ pub fn activate_plainly<const D: usize>(x: Tensor<D>, activation: Activation) ->
 }
 
 #[derive(Debug, Clone)]
-struct Norm {
+struct Normalised {
     groups: Groups,
-    shape: [usize; 4],
 }
 
-impl Norm {
+impl Normalised {
+    fn shape(&self, [height, width]: [usize; 2]) -> [usize; 4] {
+        [self.groups.batch, self.groups.channels, height, width]
+    }
+
     fn output(&self, x: &Values, affine: [Option<&Values>; 2]) -> (Values, Vec<Moments>) {
         let [scale, shift] = affine.map(|table| table.map(Values::slice));
         let (output, moments) = norm::forward(best(), &self.groups, x.slice(), scale, shift);
-        (Values::new(output, self.shape), moments)
+        (Values::new(output, self.shape(self.groups.sides_after())), moments)
     }
 
     fn gradients(
@@ -106,7 +122,7 @@ impl Norm {
     }
 }
 
-impl Operation<1> for Norm {
+impl Operation<1> for Normalised {
     type Kept = Vec<Moments>;
     const ASKS_FOR: [bool; 1] = [true];
     const IS_CHEAP: bool = true;
@@ -123,11 +139,11 @@ impl Operation<1> for Norm {
         _: [bool; 1],
     ) -> [Option<Values>; 1] {
         let gradients = self.gradients(&moments, &asked(x), [None, None], &gradient);
-        [Some(Values::new(gradients.x, self.shape))]
+        [Some(Values::new(gradients.x, self.shape(self.groups.sides)))]
     }
 }
 
-impl Operation<3> for Norm {
+impl Operation<3> for Normalised {
     type Kept = Vec<Moments>;
     const ASKS_FOR: [bool; 3] = [true; 3];
     const IS_CHEAP: bool = true;
@@ -146,7 +162,7 @@ impl Operation<3> for Norm {
         let [x, scale, shift] = inputs.map(asked);
         let gradients = self.gradients(&moments, &x, [Some(&scale), Some(&shift)], &gradient);
         [
-            wanted[0].then(|| Values::new(gradients.x, self.shape)),
+            wanted[0].then(|| Values::new(gradients.x, self.shape(self.groups.sides))),
             wanted[1].then(|| self.table_gradient(&scale, gradients.scale)),
             wanted[2].then(|| self.table_gradient(&shift, gradients.shift)),
         ]

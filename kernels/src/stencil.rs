@@ -123,24 +123,30 @@ pub fn resize(arch: Arch, planes: &[f32], [height, width]: [usize; 2], how: Resi
             let plane = &planes[i * height * width..][..height * width];
             // SAFETY: each plane has a place of its own.
             let out = unsafe { std::slice::from_raw_parts_mut(target.at(i * tall * wide), tall * wide) };
-            with_scratch(width + 4, |line| {
-                line[..2].fill(0.0);
-                line[width + 2..].fill(0.0);
-                vectorised(
-                    arch,
-                    #[inline(always)]
-                    || {
-                        for (row, out) in out.chunks_exact_mut(wide).enumerate() {
-                            mix(plane, width, how.sources(row), &mut line[2..width + 2]);
-                            how.across(line, out, factor);
-                        }
-                    },
-                );
-            });
+            resize_plane(arch, plane, width, how, factor, out);
         });
     };
     // SAFETY: the planes are the whole output.
     unsafe { written(count * tall * wide, fill) }
+}
+
+/// Resizes one plane, and multiplies it by a factor.
+pub fn resize_plane(arch: Arch, plane: &[f32], width: usize, how: Resize, factor: f32, out: &mut [f32]) {
+    let wide = how.length(width);
+    with_scratch(width + 4, |line| {
+        line[..2].fill(0.0);
+        line[width + 2..].fill(0.0);
+        vectorised(
+            arch,
+            #[inline(always)]
+            || {
+                for (row, out) in out.chunks_exact_mut(wide).enumerate() {
+                    mix(plane, width, how.sources(row), &mut line[2..width + 2]);
+                    how.across(line, out, factor);
+                }
+            },
+        );
+    });
 }
 
 /// The weighted sum of lines of a plane.

@@ -133,7 +133,8 @@ fn transposed_convolutions_agree_with_plain_ones() {
             |tensors| {
                 let x = tensors[0].clone().reshape([batch, inputs, height, width]);
                 let weight = tensors[1].clone().reshape([inputs, outputs, kernel[0], kernel[1]]);
-                convolve_transposed(x, weight, Some(tensors[2].clone()), stride, padding, padding_out).flatten(0, 3)
+                convolve_transposed(x, weight, Some(tensors[2].clone()), stride, padding, padding_out)
+                    .flatten(0, 3)
             },
         );
     }
@@ -152,15 +153,17 @@ pub fn check_norms(device: &Device) {
             [(2, 8, 6, 6, 2), (1, 4, 5, 13, 4), (3, 12, 9, 16, 3), (2, 4, 70, 90, 2)]
         {
             let area = height * width;
-            for rows in [0, 1, batch] {
+            let whole = height % 2 == 0 && width % 2 == 0;
+            let resizes = [None, Some(Resize::Double), Some(Resize::Halve).filter(|_| whole)];
+            for (rows, resize) in [0, 1, batch].into_iter().zip(resizes).chain([(1, None), (batch, resizes[2])]) {
                 let table = rows * channels;
                 let lengths =
                     if rows == 0 { vec![batch * channels * area] } else { vec![batch * channels * area, table, table] };
-                agree(device, &format!("norm {place} {rows}"), &lengths, |tensors| {
+                agree(device, &format!("norm {place} {rows} {resize:?}"), &lengths, |tensors| {
                     let x = tensors[0].clone().reshape([batch, channels, height, width]);
                     let affine =
                         (rows > 0).then(|| [1, 2].map(|i: usize| tensors[i].clone().reshape([rows, channels])));
-                    normalise(x * 2.0 + 1.0, affine, groups, 1e-5, activation).flatten(0, 3)
+                    normalise(x * 2.0 + 1.0, affine, &Norm { groups, eps: 1e-5, activation, resize }).flatten(0, 3)
                 });
             }
         }
@@ -420,9 +423,12 @@ pub fn check_doing_once_more(device: &Device) {
         let (x, table) = (draw([2, 8, 16, 16]), draw([1, 1, 2, 8]));
         let (first, second) = (draw([12, 8, 3, 3]), draw([8, 12, 3, 3]));
         let affine = [0, 1].map(|i| table.clone().slice([0..1, 0..1, i..i + 1, 0..8]).reshape([1, 8]));
-        let h = normalise(x.clone(), Some(affine), 4, 1e-5, Activation::Silu);
-        let h = convolve(resize(h, Resize::Halve), first.clone(), None, [1, 1], [1, 1], Border::Zero);
-        let h = activate(normalise(h, None, 12, 1e-5, Activation::Identity), Activation::LeakyRelu(0.2));
+        let norm = Norm { groups: 4, eps: 1e-5, activation: Activation::Silu, resize: Some(Resize::Double) };
+        let h = normalise(x.clone(), Some(affine), &norm);
+        let h = resize(resize(h, Resize::Halve), Resize::Halve);
+        let h = convolve(h, first.clone(), None, [1, 1], [1, 1], Border::Zero);
+        let norm = Norm { groups: 12, activation: Activation::Identity, resize: None, ..norm };
+        let h = activate(normalise(h, None, &norm), Activation::LeakyRelu(0.2));
         let h = convolve(resize(h, Resize::Double), second.clone(), None, [1, 1], [1, 1], Border::Zero);
         let loss = add_scaled(x.clone(), h, 0.7).square().sum();
         let gradients = loss.backward();

@@ -6,7 +6,6 @@
 mod names;
 
 use std::f64::consts::FRAC_1_SQRT_2;
-use synlabel_kernels::{Activation, add_scaled};
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig};
@@ -14,6 +13,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::ops::PadMode;
 use serde::{Deserialize, Serialize};
+use synlabel_kernels::{Activation, Resize, add_scaled, resize};
 
 use super::attention::Attention;
 use super::layers::{Conv, Init, Linear, Spread, constant, sinusoidal_embedding};
@@ -459,21 +459,22 @@ struct ResidualBlock {
 }
 
 impl ResidualBlock {
-    fn resample(&self, x: Tensor<4>) -> Tensor<4> {
+    fn resize(&self) -> Option<Resize> {
         match self.direction {
-            Direction::Up => self.resampling.up(x),
-            Direction::Down => self.resampling.down(x),
-            Direction::Same => x,
+            Direction::Up => Some(self.resampling.up()),
+            Direction::Down => Some(self.resampling.down()),
+            Direction::Same => None,
         }
     }
 
     fn forward(&self, x: Tensor<4>, condition: &Condition) -> Tensor<4> {
-        let h = self.norm_in.forward_then(x.clone(), condition.style.clone(), Activation::Silu);
+        let (resized, style) = (self.resize(), &condition.style);
+        let h = self.norm_in.forward_then(x.clone(), style.clone(), Activation::Silu, resized);
         let time = self.time.forward(silu(condition.time.clone()));
-        let h = self.conv_in.forward_shifted(self.resample(h), time);
-        let h = self.norm_out.forward_then(h, condition.style.clone(), Activation::Silu);
+        let h = self.conv_in.forward_shifted(h, time);
+        let h = self.norm_out.forward_then(h, style.clone(), Activation::Silu, None);
         let h = self.conv_out.forward(self.dropout.forward(h));
-        let x = self.resample(x);
+        let x = resized.into_iter().fold(x, resize);
         let x = match &self.skip {
             Some(skip) => skip.forward(x),
             None => x,

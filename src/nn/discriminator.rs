@@ -8,10 +8,10 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::leaky_relu;
 use serde::{Deserialize, Serialize};
+use synlabel_kernels::{Resize, resize};
 
 use super::layers::{Conv, Init, Linear, Spread, sinusoidal_embedding};
 use super::published::{Parameter, Published, parameters};
-use super::resample::Resampling;
 use super::tangent::{Dual, FlatSignal, SLOPE, Signal, group_size};
 
 /// How deep a [`TimeDiscriminator`] is.
@@ -198,7 +198,7 @@ impl TimeDiscriminator {
 
 impl DownBlock {
     fn run<S: Signal>(&self, x: S, time: &Tensor<2>) -> S {
-        let halve = |x: S| if self.halve { x.linear_op(|x| Resampling::Fir.down(x)) } else { x };
+        let halve = |x: S| if self.halve { x.linear_op(|x| resize(x, Resize::Halve)) } else { x };
         let h = x.clone().act().conv_shifted(&self.conv_in, self.time.forward(time.clone())).act();
         let h = halve(h).conv(&self.conv_out);
         let skip = halve(x).conv(&self.skip);

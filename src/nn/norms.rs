@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use synlabel_kernels::{Activation, normalise};
+use synlabel_kernels::{Activation, Norm, Resize, normalise};
 
 use super::layers::{Init, Linear, Spread};
 
@@ -54,7 +54,7 @@ impl GroupNorm {
     /// The same with an activation after it.
     pub fn forward_then(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
         let affine = [self.weight.val().unsqueeze(), self.bias.val().unsqueeze()];
-        normalise_groups(x, Some(affine), activation)
+        normalise_groups(x, Some(affine), activation, None)
     }
 }
 
@@ -66,22 +66,34 @@ pub struct AdaptiveGroupNorm {
 }
 
 impl AdaptiveGroupNorm {
-    /// activation(scale(style)·GN(x) + shift(style)).
+    /// activation(scale(style)·GN(x) + shift(style)), resized.
     ///
     /// # Shapes
-    /// - x, output: `[batch, channels, height, width]`
+    /// - x: `[batch, channels, height, width]`
     /// - style: `[batch, style_dim]`
-    pub fn forward_then(&self, x: Tensor<4>, style: Tensor<2>, activation: Activation) -> Tensor<4> {
+    /// - output: that of x, or with other sides
+    pub fn forward_then(
+        &self,
+        x: Tensor<4>,
+        style: Tensor<2>,
+        activation: Activation,
+        resize: Option<Resize>,
+    ) -> Tensor<4> {
         let channels = x.dims()[1];
         let style = self.style.forward(style);
         let affine = [style.clone().narrow(1, 0, channels), style.narrow(1, channels, channels)];
-        normalise_groups(x, Some(affine), activation)
+        normalise_groups(x, Some(affine), activation, resize)
     }
 }
 
-fn normalise_groups(x: Tensor<4>, affine: Option<[Tensor<2>; 2]>, activation: Activation) -> Tensor<4> {
-    let channels = x.dims()[1];
-    normalise(x, affine, (channels / 4).clamp(1, 32), 1e-6, activation)
+fn normalise_groups(
+    x: Tensor<4>,
+    affine: Option<[Tensor<2>; 2]>,
+    activation: Activation,
+    resize: Option<Resize>,
+) -> Tensor<4> {
+    let groups = (x.dims()[1] / 4).clamp(1, 32);
+    normalise(x, affine, &Norm { groups, eps: 1e-6, activation, resize })
 }
 
 /// Instance norm with a learnt scale and shift per channel.
@@ -102,16 +114,19 @@ impl InstanceNorm {
     /// # Shapes
     /// - input, output: `[batch, channels, height, width]`
     pub fn forward_then(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        let channels = x.dims()[1];
         let affine = [self.weight.val().unsqueeze(), self.bias.val().unsqueeze()];
-        normalise(x, Some(affine), channels, self.eps, activation)
+        normalise_channels(x, Some(affine), self.eps, activation)
     }
 }
 
 /// Instance norm without scale and shift, eps 1e-5: one group for each channel; then an activation.
 pub fn instance_norm(x: Tensor<4>, activation: Activation) -> Tensor<4> {
-    let channels = x.dims()[1];
-    normalise(x, None, channels, 1e-5, activation)
+    normalise_channels(x, None, 1e-5, activation)
+}
+
+fn normalise_channels(x: Tensor<4>, affine: Option<[Tensor<2>; 2]>, eps: f64, activation: Activation) -> Tensor<4> {
+    let groups = x.dims()[1];
+    normalise(x, affine, &Norm { groups, eps, activation, resize: None })
 }
 
 #[cfg(test)]
@@ -127,9 +142,10 @@ mod tests {
         let values: Vec<f32> = Stream::new(3).normals(2 * 8 * 6 * 6).iter().map(|v| 3.0 * v + 5.0).collect();
         let x = Tensor::<4>::from_data(TensorData::new(values, [2, 8, 6, 6]), &device);
         // min(8/4, 32) = 2 groups of 4 channels.
-        for (normed, groups) in
-            [(normalise_groups(x.clone(), None, Activation::Identity), 2), (instance_norm(x, Activation::Identity), 8)]
-        {
+        for (normed, groups) in [
+            (normalise_groups(x.clone(), None, Activation::Identity, None), 2),
+            (instance_norm(x, Activation::Identity), 8),
+        ] {
             let (variance, mean) = normed.reshape([2 * groups, 8 / groups * 36]).var_mean_bias(1);
             assert!(mean.abs().max().into_scalar::<f32>() < 1e-5);
             assert!((variance - 1.0).abs().max().into_scalar::<f32>() < 1e-4);

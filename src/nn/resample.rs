@@ -19,26 +19,18 @@ pub enum Resampling {
 
 impl Resampling {
     /// Doubles height and width.
-    ///
-    /// # Shapes
-    /// - input: `[batch, channels, height, width]`
-    /// - output: `[batch, channels, 2 * height, 2 * width]`
-    pub fn up(self, x: Tensor<4>) -> Tensor<4> {
+    pub fn up(self) -> Resize {
         match self {
-            Self::Fir => resize(x, Resize::Double),
-            Self::Plain => resize(x, Resize::Repeat),
+            Self::Fir => Resize::Double,
+            Self::Plain => Resize::Repeat,
         }
     }
 
     /// Halves height and width, which must be even.
-    ///
-    /// # Shapes
-    /// - input: `[batch, channels, height, width]`
-    /// - output: `[batch, channels, height / 2, width / 2]`
-    pub fn down(self, x: Tensor<4>) -> Tensor<4> {
+    pub fn down(self) -> Resize {
         match self {
-            Self::Fir => resize(x, Resize::Halve),
-            Self::Plain => resize(x, Resize::Average),
+            Self::Fir => Resize::Halve,
+            Self::Plain => Resize::Average,
         }
     }
 }
@@ -65,9 +57,9 @@ mod tests {
 
     #[test]
     fn plain_resampling_repeats_and_averages() {
-        let up = Resampling::Plain.up(row(&[1.0, 5.0]));
+        let up = resize(row(&[1.0, 5.0]), Resampling::Plain.up());
         up.clone().narrow(2, 0, 1).into_data().assert_eq(&TensorData::from([[[[1.0f32, 1.0, 5.0, 5.0]]]]), true);
-        Resampling::Plain.down(up).into_data().assert_eq(&row(&[1.0, 5.0]).into_data(), true);
+        resize(up, Resampling::Plain.down()).into_data().assert_eq(&row(&[1.0, 5.0]).into_data(), true);
     }
 
     #[test]
@@ -77,7 +69,7 @@ mod tests {
             &Device::flex(),
         );
         // Away from the zero border, halving a ramp gives the means of pairs.
-        let down = Resampling::Fir.down(ramp).narrow(2, 1, 1).narrow(3, 1, 2);
+        let down = resize(ramp, Resampling::Fir.down()).narrow(2, 1, 1).narrow(3, 1, 2);
         down.into_data().assert_approx_eq::<f32>(&TensorData::from([[[[2.5f32, 4.5]]]]), Default::default());
     }
 }

@@ -8,7 +8,9 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::super::norm::Groups;
-use super::curve::{Curve, curve, slope_at, value};
+use super::super::stencil::Resize;
+use super::curve::{Curve, curve, slope_at};
+use super::resample::{Line, resized, resized_after};
 use super::{UNITS, beside, cubes, cubes_for_values};
 
 /// Values of a row that one cube sums up.
@@ -19,9 +21,11 @@ const PART: usize = 16 * UNITS;
 pub fn forward([x, scale, shift]: [CubeTensor; 3], groups: &Groups) -> (CubeTensor, CubeTensor) {
     let client = x.client.clone();
     let moments = moments(&x, groups);
-    let out = beside(&x, x.meta.shape().clone());
+    let ([height, width], [tall, wide]) = (groups.sides, groups.sides_after());
+    let shape = Shape::new([groups.batch, groups.channels, tall, wide]);
+    let out = beside(&x, shape.clone());
     let (curve, slope) = curve(groups.activation);
-    let (count, dim) = cubes_for_values(x.meta.num_elements());
+    let (count, dim) = cubes_for_values(shape.num_elements());
     apply_kernel::launch(
         &client,
         count,
@@ -31,16 +35,20 @@ pub fn forward([x, scale, shift]: [CubeTensor; 3], groups: &Groups) -> (CubeTens
         scale.into_buffer_arg(),
         shift.into_buffer_arg(),
         out.clone().into_buffer_arg(),
-        groups.area,
+        height,
+        width,
+        tall,
+        wide,
         groups.width(),
         slope,
         curve,
+        groups.resize,
     );
     (out, moments)
 }
 
 fn moments(x: &CubeTensor, groups: &Groups) -> CubeTensor {
-    let (rows, parts) = (groups.batch * groups.channels, groups.area.div_ceil(PART));
+    let (rows, parts) = (groups.batch * groups.channels, groups.area().div_ceil(PART));
     let client = x.client.clone();
     let of_parts = beside(x, Shape::new([rows * parts, 2]));
     let (count, dim) = cubes(rows * parts);
@@ -50,7 +58,7 @@ fn moments(x: &CubeTensor, groups: &Groups) -> CubeTensor {
         dim,
         x.clone().into_buffer_arg(),
         of_parts.clone().into_buffer_arg(),
-        groups.area,
+        groups.area(),
         parts,
         UNITS,
     );
@@ -63,7 +71,7 @@ fn moments(x: &CubeTensor, groups: &Groups) -> CubeTensor {
         dim,
         of_parts.into_buffer_arg(),
         moments.clone().into_buffer_arg(),
-        groups.area,
+        groups.area(),
         parts,
         groups.width(),
         groups.eps,
@@ -74,9 +82,12 @@ fn moments(x: &CubeTensor, groups: &Groups) -> CubeTensor {
 
 /// The gradients of x, and of scale and shift, the latter `[batch, channels]`.
 pub fn backward([x, scale, shift, moments, gradient]: [CubeTensor; 5], groups: &Groups) -> [CubeTensor; 3] {
-    let (rows, parts) = (groups.batch * groups.channels, groups.area.div_ceil(PART));
+    let (rows, parts) = (groups.batch * groups.channels, groups.area().div_ceil(PART));
     let client = x.client.clone();
     let (curve, slope) = curve(groups.activation);
+    let ([height, width], [tall, wide]) = (groups.sides, groups.sides_after());
+    let (back, back_factor) = groups.resize.map(Resize::transpose).unzip();
+    let back_factor = back_factor.unwrap_or(1.0);
     let of_parts = beside(&x, Shape::new([rows * parts, 2]));
     let (count, dim) = cubes(rows * parts);
     part_sums_kernel::launch(
@@ -89,11 +100,16 @@ pub fn backward([x, scale, shift, moments, gradient]: [CubeTensor; 5], groups: &
         scale.clone().into_buffer_arg(),
         shift.clone().into_buffer_arg(),
         of_parts.clone().into_buffer_arg(),
-        groups.area,
+        height,
+        width,
+        tall,
+        wide,
         parts,
         groups.width(),
         slope,
+        back_factor,
         curve,
+        back,
         UNITS,
     );
     let all = groups.batch * groups.groups;
@@ -109,7 +125,7 @@ pub fn backward([x, scale, shift, moments, gradient]: [CubeTensor; 5], groups: &
         of_groups.clone().into_buffer_arg(),
         of_scale.clone().into_buffer_arg(),
         of_shift.clone().into_buffer_arg(),
-        groups.area,
+        groups.area(),
         parts,
         groups.width(),
         UNITS,
@@ -127,10 +143,15 @@ pub fn backward([x, scale, shift, moments, gradient]: [CubeTensor; 5], groups: &
         scale.into_buffer_arg(),
         shift.into_buffer_arg(),
         of_x.clone().into_buffer_arg(),
-        groups.area,
+        height,
+        width,
+        tall,
+        wide,
         groups.width(),
         slope,
+        back_factor,
         curve,
+        back,
     );
     [of_x, of_scale, of_shift]
 }
@@ -203,29 +224,68 @@ fn group_moments_kernel(
     }
 }
 
-/// The normalised values with scale, shift and activation.
+/// The normalised values with scale, shift and activation, resized from planes of height and width to tall and wide.
 #[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel takes its buffers and sizes one by one")]
 fn apply_kernel(
     x: &[f32],
     moments: &[f32],
     scale: &[f32],
     shift: &[f32],
     out: &mut [f32],
-    area: usize,
+    height: usize,
     width: usize,
+    tall: usize,
+    wide: usize,
+    channels: usize,
     slope: f32,
     #[comptime] curve: Curve,
+    #[comptime] how: Option<Resize>,
 ) {
     let place = ABSOLUTE_POS;
     if place < out.len() {
-        let row = place / area;
-        let normalised = (x[place] - moments[2 * (row / width)]) * moments[2 * (row / width) + 1];
-        out[place] = value(normalised * of_row(scale, row) + of_row(shift, row), slope, curve);
+        let row = place / (tall * wide);
+        let group = row / channels;
+        let line = Line {
+            mean: moments[2 * group],
+            rate: moments[2 * group + 1],
+            factor: of_row(scale, row),
+            summand: of_row(shift, row),
+            slope,
+        };
+        if comptime!(how.is_some()) {
+            let (how, curve) = comptime!((how.unwrap(), Some(curve)));
+            out[place] = resized_after(x, place, height, width, tall, wide, how, line, curve);
+        } else {
+            out[place] = line.of(x[place], curve);
+        }
+    }
+}
+
+/// The gradient of a value of planes of height and width, from that of planes of tall and wide.
+#[cube]
+#[expect(clippy::too_many_arguments, reason = "a function of kernels takes sizes one by one")]
+fn gradient_at(
+    gradient: &[f32],
+    place: usize,
+    height: usize,
+    width: usize,
+    tall: usize,
+    wide: usize,
+    factor: f32,
+    #[comptime] back: Option<Resize>,
+) -> f32 {
+    if comptime!(back.is_some()) {
+        let back = comptime!(back.unwrap());
+        resized(gradient, place, tall, wide, height, width, back) * factor
+    } else {
+        gradient[place]
     }
 }
 
 /// The sums over each part of each row of the gradient before the activation, plain and weighted by the normalised values.
 #[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel takes its buffers and sizes one by one")]
 fn part_sums_kernel(
     x: &[f32],
     gradient: &[f32],
@@ -233,25 +293,32 @@ fn part_sums_kernel(
     scale: &[f32],
     shift: &[f32],
     of_parts: &mut [f32],
-    area: usize,
-    parts: usize,
+    height: usize,
     width: usize,
+    tall: usize,
+    wide: usize,
+    parts: usize,
+    channels: usize,
     slope: f32,
+    back_factor: f32,
     #[comptime] curve: Curve,
+    #[comptime] back: Option<Resize>,
     #[comptime] units: usize,
 ) {
     let part = CUBE_POS;
     if part < of_parts.len() / 2 {
         let row = part / parts;
-        let (first, count) = place_of_part(part, area, parts);
-        let (mean, rate) = (moments[2 * (row / width)], moments[2 * (row / width) + 1]);
+        let group = row / channels;
+        let (first, count) = place_of_part(part, height * width, parts);
+        let (mean, rate) = (moments[2 * group], moments[2 * group + 1]);
         let (factor, summand) = (of_row(scale, row), of_row(shift, row));
         let mut plain = 0.0f32;
         let mut weighted = 0.0f32;
         let mut i = UNIT_POS as usize;
         while i < count {
             let normalised = (x[first + i] - mean) * rate;
-            let before = gradient[first + i] * slope_at(normalised * factor + summand, slope, curve);
+            let after = gradient_at(gradient, first + i, height, width, tall, wide, back_factor, back);
+            let before = after * slope_at(normalised * factor + summand, slope, curve);
             plain += before;
             weighted += before * normalised;
             i += units;
@@ -310,6 +377,7 @@ fn group_sums_kernel(
 
 /// The gradient of x.
 #[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel takes its buffers and sizes one by one")]
 fn gradient_kernel(
     x: &[f32],
     gradient: &[f32],
@@ -318,19 +386,25 @@ fn gradient_kernel(
     scale: &[f32],
     shift: &[f32],
     out: &mut [f32],
-    area: usize,
+    height: usize,
     width: usize,
+    tall: usize,
+    wide: usize,
+    channels: usize,
     slope: f32,
+    back_factor: f32,
     #[comptime] curve: Curve,
+    #[comptime] back: Option<Resize>,
 ) {
     let place = ABSOLUTE_POS;
     if place < out.len() {
-        let row = place / area;
-        let group = row / width;
+        let row = place / (height * width);
+        let group = row / channels;
         let (mean, rate) = (moments[2 * group], moments[2 * group + 1]);
         let factor = of_row(scale, row);
         let normalised = (x[place] - mean) * rate;
-        let before = gradient[place] * slope_at(normalised * factor + of_row(shift, row), slope, curve);
+        let after = gradient_at(gradient, place, height, width, tall, wide, back_factor, back);
+        let before = after * slope_at(normalised * factor + of_row(shift, row), slope, curve);
         out[place] = rate * (before * factor - of_groups[2 * group] - normalised * of_groups[2 * group + 1]);
     }
 }
