@@ -6,7 +6,7 @@ use std::time::Duration;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use criterion::{Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
-use synlabel_kernels::{Activation, Border, Norm, Resize, convolve, normalise, resize};
+use synlabel_kernels::{Activation, Border, Norm, Products, Resize, convolve, normalise, resize};
 
 fn noise<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     let mut random = Rng::with_seed(1);
@@ -37,7 +37,7 @@ fn layers(criterion: &mut Criterion) {
     {
         let name = format!("convolution {inputs} to {outputs} at {side} px, batch {batch}");
         both_ways(criterion, &name, [[batch, inputs, side, side], [outputs, inputs, 3, 3]], |x, weight| {
-            convolve(x, weight, None, [1, 1], [1, 1], Border::Zero)
+            convolve(x, weight, None, [1, 1], [1, 1], Border::Zero, Products::F32)
         });
     }
     // These have no weights of this shape.

@@ -1,8 +1,10 @@
 //! Operations of ours on graphics cards, as kernels in CubeCL: what would read or write memory more than once otherwise.
 //!
-//! Convolutions and matrix products are Burn's own there. Its fusion, which would join chains of operations by itself, is
-//! left out: with Burn 0.22.1 it makes training compute wrong numbers (docs/gpu.md).
+//! Matrix products are Burn's own there, and convolutions too unless the feature `matrix-units` is on. Burn's fusion, which
+//! would join chains of operations by itself, is left out: with Burn 0.22.1 it makes training compute wrong numbers
+//! (docs/gpu.md).
 
+mod convolution;
 mod curve;
 mod elementwise;
 mod norm;
@@ -15,18 +17,20 @@ use burn::backend::{BackendTensor, Cube, DispatchTensorKind};
 use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::ops::reshape;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, CubeDim};
 
 use super::adam::Rates;
 use super::bridge::{Numbers, Operation, apply, asked, into_tensor, is_of, numbers_of};
+use super::convolution::{Convolution, Layer, Products, Transposed};
 use super::curve::Activation;
 use super::norm::Groups;
 use super::stencil::Resize;
 
 /// 32-bit floats on a card, in a row. Copies share them.
 #[derive(Debug, Clone)]
-struct OnCard(CubeTensor);
+pub struct OnCard(CubeTensor);
 
 impl Numbers for OnCard {
     type Backend = Cube;
@@ -67,6 +71,63 @@ fn cubes_for_values(count: usize) -> (CubeCount, CubeDim) {
 /// Whether a tensor holds 32-bit floats on a card, at least one, with or without gradients.
 pub fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
     is_of::<OnCard, D>(tensor) && !tensor.dims().contains(&0)
+}
+
+/// Whether a card holds the inputs of a convolution, has units for matrix products, and is to use them (feature
+/// `matrix-units`).
+pub fn multiplies<const B: usize>(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<B>>,
+    products: Products,
+) -> bool {
+    let held = holds(x) && holds(weight) && bias.is_none_or(holds);
+    cfg!(feature = "matrix-units")
+        && held
+        && convolution::has_units(&numbers_of::<OnCard, 4>(weight.clone()).0, products)
+}
+
+impl Layer<OnCard> for Convolution {
+    fn output(&self, x: &OnCard, weight: &OnCard, bias: Option<&OnCard>) -> OnCard {
+        let bias = bias.map(|OnCard(bias)| bias.clone());
+        OnCard(convolution::forward(x.0.clone(), weight.0.clone(), bias, &self.geometry, self.products))
+    }
+
+    fn input_gradient(&self, weight: &OnCard, gradient: &OnCard) -> OnCard {
+        let (weight, gradient) = (weight.0.clone(), gradient.0.clone());
+        OnCard(convolution::input_gradient(weight, gradient, None, &self.geometry, self.products))
+    }
+
+    fn weight_gradient(&self, x: &OnCard, gradient: &OnCard) -> OnCard {
+        OnCard(convolution::weight_gradient(x.0.clone(), gradient.0.clone(), &self.geometry, self.products))
+    }
+
+    fn bias_gradient(&self, gradient: &OnCard) -> OnCard {
+        let sums = convolution::plane_sums(gradient.0.clone());
+        OnCard(if self.biases == self.geometry.batch { sums } else { Cube::float_sum_dim(sums, 0) })
+    }
+}
+
+impl Layer<OnCard> for Transposed {
+    fn output(&self, x: &OnCard, weight: &OnCard, bias: Option<&OnCard>) -> OnCard {
+        let bias = bias.map(|OnCard(bias)| bias.clone());
+        OnCard(convolution::input_gradient(weight.0.clone(), x.0.clone(), bias, &self.geometry, self.products))
+    }
+
+    fn input_gradient(&self, weight: &OnCard, gradient: &OnCard) -> OnCard {
+        let (weight, gradient) = (weight.0.clone(), gradient.0.clone());
+        OnCard(convolution::forward(gradient, weight, None, &self.geometry, self.products))
+    }
+
+    fn weight_gradient(&self, x: &OnCard, gradient: &OnCard) -> OnCard {
+        OnCard(convolution::weight_gradient(gradient.0.clone(), x.0.clone(), &self.geometry, self.products))
+    }
+
+    fn bias_gradient(&self, gradient: &OnCard) -> OnCard {
+        let sums = Cube::float_sum_dim(convolution::plane_sums(gradient.0.clone()), 0);
+        let channels = self.geometry.inputs;
+        OnCard(reshape(sums, Shape::new([channels])))
+    }
 }
 
 /// See [`normalise`](super::normalise); of tensors that a card [`holds`].

@@ -2,15 +2,38 @@
 
 use std::fmt::Debug;
 
-use burn::tensor::Tensor;
+use burn::backend::autodiff::checkpoint::strategy::BalancedCheckpointing;
+use burn::backend::{Autodiff, DispatchKindConversion, DispatchTensor};
 use burn::tensor::module::{conv_transpose2d, conv2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PadMode};
+use burn::tensor::{DType, Tensor};
 
-use super::bridge::{Operation, Values, apply, asked, is_ours};
+use super::bridge::{Numbers, Operation, Values, apply, asked, is_ours};
+#[cfg(feature = "card")]
+use super::card;
 use super::conv;
 use super::geometry::{Border, Geometry, Weights};
 use super::simd::{best, has_vectors};
 use super::weights;
+
+/// The format in which numbers are multiplied; sums are of 32 bits in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    /// 32 bits. Cards round factors to TF32 (10 bits of mantissa) where they have units for it.
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
+impl Products {
+    fn lower<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        if self == Self::Bf16 { x.cast(DType::BF16) } else { x }
+    }
+
+    fn raise<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        if self == Self::Bf16 { x.cast(DType::F32) } else { x }
+    }
+}
 
 /// A convolution without dilation.
 ///
@@ -26,8 +49,14 @@ pub fn convolve(
     stride: [usize; 2],
     padding: [usize; 2],
     border: Border,
+    products: Products,
 ) -> Tensor<4> {
-    let ours = has_vectors() && is_ours(&x) && is_ours(&weight) && bias.as_ref().is_none_or(is_ours);
+    #[cfg(feature = "card")]
+    if border == Border::Reflect && card::multiplies(&x, &weight, bias.as_ref(), products) {
+        let [vertical, horizontal] = padding;
+        let x = x.pad([(vertical, vertical), (horizontal, horizontal)], PadMode::Reflect);
+        return convolve(x, weight, bias, stride, [0, 0], Border::Zero, products);
+    }
     let [batch, inputs, height, width] = x.dims();
     let [outputs, _, kernel_height, kernel_width] = weight.dims();
     let geometry = Geometry {
@@ -40,15 +69,35 @@ pub fn convolve(
         padding,
         border,
     };
-    if !ours || !geometry.is_usual() {
-        return convolve_plainly(x, weight, bias, &geometry);
+    let operation = Convolution { geometry, biases: bias.as_ref().map_or(0, |bias| bias.dims()[0]), products };
+    #[cfg(feature = "card")]
+    if geometry.is_usual() && card::multiplies(&x, &weight, bias.as_ref(), products) {
+        return record::<card::OnCard, _, _>(x, weight, bias, operation);
     }
+    let ours = has_vectors() && is_ours(&x) && is_ours(&weight) && bias.as_ref().is_none_or(is_ours);
+    if !ours || !geometry.is_usual() || products == Products::Bf16 {
+        let bias = bias.map(|bias| products.lower(bias));
+        return products.raise(convolve_plainly(products.lower(x), products.lower(weight), bias, &geometry));
+    }
+    record::<Values, _, _>(x, weight, bias, operation)
+}
+
+/// Does a layer on tensors of a kind of device.
+pub fn record<V: Numbers, const B: usize, L: Layer<V>>(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<B>>,
+    layer: L,
+) -> Tensor<4>
+where
+    DispatchTensor: DispatchKindConversion<V::Backend>
+        + DispatchKindConversion<Autodiff<V::Backend>>
+        + DispatchKindConversion<Autodiff<V::Backend, BalancedCheckpointing>>,
+{
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     match bias {
-        Some(bias) => {
-            let operation = Convolution { geometry, biases: bias.dims()[0] };
-            apply([x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()], Recorded(operation))
-        }
-        None => apply([x.into_dispatch(), weight.into_dispatch()], Recorded(Convolution { geometry, biases: 0 })),
+        Some(bias) => apply::<3, 4, V, _>([x, weight, bias.into_dispatch()], Recorded(layer)),
+        None => apply::<2, 4, V, _>([x, weight], Recorded(layer)),
     }
 }
 
@@ -76,14 +125,18 @@ fn bias_gradient(gradient: &Values, area: usize, rows: usize, channels: usize) -
     (0..channels).map(|channel| sums.iter().skip(channel).step_by(channels).sum()).collect()
 }
 
+/// A convolution.
 #[derive(Debug, Clone)]
-struct Convolution {
-    geometry: Geometry,
+pub struct Convolution {
+    pub geometry: Geometry,
     /// Rows of biases.
-    biases: usize,
+    pub biases: usize,
+    /// The format of factors.
+    #[cfg_attr(not(feature = "card"), expect(dead_code, reason = "the processor knows one only"))]
+    pub products: Products,
 }
 
-impl Layer for Convolution {
+impl Layer<Values> for Convolution {
     fn output(&self, x: &Values, weight: &Values, bias: Option<&Values>) -> Values {
         let Geometry { batch, outputs, .. } = self.geometry;
         let [height, width] = self.geometry.size_out();
@@ -110,28 +163,32 @@ impl Layer for Convolution {
     }
 }
 
-/// A convolution or a transposed one.
-trait Layer: Debug + Clone + Send + 'static {
-    fn output(&self, x: &Values, weight: &Values, bias: Option<&Values>) -> Values;
-    fn input_gradient(&self, weight: &Values, gradient: &Values) -> Values;
-    fn weight_gradient(&self, x: &Values, gradient: &Values) -> Values;
-    fn bias_gradient(&self, gradient: &Values) -> Values;
+/// A convolution or a transposed one, on one kind of device.
+pub trait Layer<V>: Debug + Clone + Send + 'static {
+    /// Of input, kernels and bias.
+    fn output(&self, x: &V, weight: &V, bias: Option<&V>) -> V;
+    /// From the gradient of the output.
+    fn input_gradient(&self, weight: &V, gradient: &V) -> V;
+    /// From the gradient of the output.
+    fn weight_gradient(&self, x: &V, gradient: &V) -> V;
+    /// From the gradient of the output.
+    fn bias_gradient(&self, gradient: &V) -> V;
 }
 
 /// As an operation on input and weights, and a bias where there is one.
 #[derive(Debug, Clone)]
 struct Recorded<L>(L);
 
-impl<L: Layer> Operation<2> for Recorded<L> {
+impl<V: Numbers, L: Layer<V>> Operation<2, V> for Recorded<L> {
     type Kept = ();
     const ASKS_FOR: [bool; 2] = [true; 2];
     const IS_CHEAP: bool = false;
 
-    fn forward(&self, [x, weight]: &[Values; 2]) -> (Values, ()) {
+    fn forward(&self, [x, weight]: &[V; 2]) -> (V, ()) {
         (self.0.output(x, weight, None), ())
     }
 
-    fn backward(self, (): (), inputs: [Option<Values>; 2], gradient: Values, wanted: [bool; 2]) -> [Option<Values>; 2] {
+    fn backward(self, (): (), inputs: [Option<V>; 2], gradient: V, wanted: [bool; 2]) -> [Option<V>; 2] {
         let [x, weight] = inputs.map(asked);
         [
             wanted[0].then(|| self.0.input_gradient(&weight, &gradient)),
@@ -140,22 +197,16 @@ impl<L: Layer> Operation<2> for Recorded<L> {
     }
 }
 
-impl<L: Layer> Operation<3> for Recorded<L> {
+impl<V: Numbers, L: Layer<V>> Operation<3, V> for Recorded<L> {
     type Kept = ();
     const ASKS_FOR: [bool; 3] = [true, true, false];
     const IS_CHEAP: bool = false;
 
-    fn forward(&self, [x, weight, bias]: &[Values; 3]) -> (Values, ()) {
+    fn forward(&self, [x, weight, bias]: &[V; 3]) -> (V, ()) {
         (self.0.output(x, weight, Some(bias)), ())
     }
 
-    fn backward(
-        self,
-        (): (),
-        [x, weight, _]: [Option<Values>; 3],
-        gradient: Values,
-        wanted: [bool; 3],
-    ) -> [Option<Values>; 3] {
+    fn backward(self, (): (), [x, weight, _]: [Option<V>; 3], gradient: V, wanted: [bool; 3]) -> [Option<V>; 3] {
         let (x, weight) = (asked(x), asked(weight));
         [
             wanted[0].then(|| self.0.input_gradient(&weight, &gradient)),
@@ -179,8 +230,8 @@ pub fn convolve_transposed(
     stride: [usize; 2],
     padding: [usize; 2],
     padding_out: [usize; 2],
+    products: Products,
 ) -> Tensor<4> {
-    let ours = has_vectors() && is_ours(&x) && is_ours(&weight) && bias.as_ref().is_none_or(is_ours);
     let [batch, channels_in, height, width] = x.dims();
     let [_, channels_out, kernel_height, kernel_width] = weight.dims();
     let kernel = [kernel_height, kernel_width];
@@ -200,25 +251,29 @@ pub fn convolve_transposed(
         border: Border::Zero,
     });
     let geometry = geometry.filter(|geometry| geometry.is_usual() && geometry.size_out() == [height, width]);
-    let (true, Some(geometry)) = (ours, geometry) else {
-        let options = ConvTransposeOptions::new(stride, padding, padding_out, [1, 1], 1);
-        return conv_transpose2d(x, weight, bias, options);
-    };
-    match bias {
-        Some(bias) => {
-            apply([x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()], Recorded(Transposed { geometry }))
-        }
-        None => apply([x.into_dispatch(), weight.into_dispatch()], Recorded(Transposed { geometry })),
+    #[cfg(feature = "card")]
+    if let Some(geometry) = geometry.filter(|_| card::multiplies(&x, &weight, bias.as_ref(), products)) {
+        return record::<card::OnCard, _, _>(x, weight, bias, Transposed { geometry, products });
     }
+    let ours = has_vectors() && is_ours(&x) && is_ours(&weight) && bias.as_ref().is_none_or(is_ours);
+    let (true, Products::F32, Some(geometry)) = (ours, products, geometry) else {
+        let options = ConvTransposeOptions::new(stride, padding, padding_out, [1, 1], 1);
+        let bias = bias.map(|bias| products.lower(bias));
+        return products.raise(conv_transpose2d(products.lower(x), products.lower(weight), bias, options));
+    };
+    record::<Values, _, _>(x, weight, bias, Transposed { geometry, products })
 }
 
 /// The transpose of the convolution of this geometry.
 #[derive(Debug, Clone)]
-struct Transposed {
-    geometry: Geometry,
+pub struct Transposed {
+    pub geometry: Geometry,
+    /// The format of factors.
+    #[cfg_attr(not(feature = "card"), expect(dead_code, reason = "the processor knows one only"))]
+    pub products: Products,
 }
 
-impl Layer for Transposed {
+impl Layer<Values> for Transposed {
     fn output(&self, x: &Values, weight: &Values, bias: Option<&Values>) -> Values {
         let Geometry { batch, inputs, size: [tall, wide], .. } = self.geometry;
         let bias = bias.map(Values::slice);

@@ -37,7 +37,7 @@ mod winograd;
 
 pub use adam::{adam, averaged_adam};
 pub use averaging::Averaging;
-pub use convolution::{convolve, convolve_transposed};
+pub use convolution::{Products, convolve, convolve_transposed};
 pub use curve::Activation;
 pub use elementwise::{activate, add_scaled, sum_of_squares};
 pub use geometry::Border;

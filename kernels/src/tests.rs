@@ -38,18 +38,29 @@ fn run(
 
 /// Our kernels work in 32 bits; in 64 bits Burn's own operations do.
 fn agree(device: &Device, what: &str, lengths: &[usize], operation: impl Fn(Vec<Tensor<1>>) -> Tensor<1>) {
+    agree_within(1e-5, device, what, lengths, operation);
+}
+
+/// That a device gives what Burn's operations give in 64 bits, with errors up to a share of the largest value.
+pub fn agree_within(
+    share: f64,
+    device: &Device,
+    what: &str,
+    lengths: &[usize],
+    operation: impl Fn(Vec<Tensor<1>>) -> Tensor<1>,
+) {
     let plain = run(&Device::flex(), DType::F64, lengths, &operation);
     let ours = run(device, DType::F32, lengths, &operation);
     for (place, (ours, plain)) in ours.iter().zip(&plain).enumerate() {
         assert_eq!(ours.len(), plain.len());
         let largest = plain.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
         for (a, b) in ours.iter().zip(plain) {
-            assert!((a - b).abs() < 1e-5 * largest, "{what}, place {place}: {a} is not {b}");
+            assert!((a - b).abs() < share * largest, "{what}, place {place}: {a} is not {b}");
         }
     }
 }
 
-fn geometries(seed: u64, count: usize) -> Vec<Geometry> {
+pub fn geometries(seed: u64, count: usize) -> Vec<Geometry> {
     let mut random = Rng::with_seed(seed);
     let mut geometries = Vec::new();
     while geometries.len() < count {
@@ -108,7 +119,7 @@ fn convolutions_agree_with_plain_ones() {
                 let x = tensors[0].clone().reshape([batch, inputs, size[0], size[1]]);
                 let weight = tensors[1].clone().reshape([outputs, inputs, kernel[0], kernel[1]]);
                 let bias = tensors.get(2).map(|bias| bias.clone().reshape([biases, outputs]));
-                let y = convolve(x, weight, bias, stride, padding, border);
+                let y = convolve(x, weight, bias, stride, padding, border, Products::F32);
                 assert_eq!(y.dims()[2..], geometry.size_out());
                 y.flatten(0, 3)
             });
@@ -133,7 +144,7 @@ fn transposed_convolutions_agree_with_plain_ones() {
             |tensors| {
                 let x = tensors[0].clone().reshape([batch, inputs, height, width]);
                 let weight = tensors[1].clone().reshape([inputs, outputs, kernel[0], kernel[1]]);
-                convolve_transposed(x, weight, Some(tensors[2].clone()), stride, padding, padding_out)
+                convolve_transposed(x, weight, Some(tensors[2].clone()), stride, padding, padding_out, Products::F32)
                     .flatten(0, 3)
             },
         );
@@ -218,7 +229,7 @@ fn operations_on_constants_and_parameters_mix() {
     let device = Device::flex();
     let constant = Tensor::<4>::ones([1, 2, 4, 4], &device);
     let weight = Tensor::<4>::ones([3, 2, 3, 3], &device.clone().autodiff()).require_grad();
-    let y = convolve(constant, weight.clone(), None, [1, 1], [1, 1], Border::Zero);
+    let y = convolve(constant, weight.clone(), None, [1, 1], [1, 1], Border::Zero, Products::F32);
     let gradients = y.sum().backward();
     // The middle tap sees all 16 pixels.
     let gradient = weight.grad(&gradients).unwrap();
@@ -426,10 +437,10 @@ pub fn check_doing_once_more(device: &Device) {
         let norm = Norm { groups: 4, eps: 1e-5, activation: Activation::Silu, resize: Some(Resize::Double) };
         let h = normalise(x.clone(), Some(affine), &norm);
         let h = resize(resize(h, Resize::Halve), Resize::Halve);
-        let h = convolve(h, first.clone(), None, [1, 1], [1, 1], Border::Zero);
+        let h = convolve(h, first.clone(), None, [1, 1], [1, 1], Border::Zero, Products::F32);
         let norm = Norm { groups: 12, activation: Activation::Identity, resize: None, ..norm };
         let h = activate(normalise(h, None, &norm), Activation::LeakyRelu(0.2));
-        let h = convolve(resize(h, Resize::Double), second.clone(), None, [1, 1], [1, 1], Border::Zero);
+        let h = convolve(resize(h, Resize::Double), second.clone(), None, [1, 1], [1, 1], Border::Zero, Products::F32);
         let loss = add_scaled(x.clone(), h, 0.7).square().sum();
         let gradients = loss.backward();
         [x, table, first, second].map(|tensor| {

@@ -5,7 +5,7 @@
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{DType, Device, GradientCheckpointingStrategy, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
-use synlabel_kernels::{Border, convolve, convolve_transposed};
+use synlabel_kernels::{Border, Products, convolve, convolve_transposed};
 
 use crate::random::Stream;
 
@@ -22,6 +22,13 @@ pub enum Precision {
 }
 
 impl Precision {
+    fn products(self) -> Products {
+        match self {
+            Self::F32 => Products::F32,
+            Self::Bf16 => Products::Bf16,
+        }
+    }
+
     fn lower<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::F32 => x,
@@ -249,15 +256,7 @@ impl Conv {
     }
 
     fn convolve(&self, x: Tensor<4>, bias: Option<Tensor<2>>, padding: [usize; 2], border: Border) -> Tensor<4> {
-        let precision = self.precision;
-        precision.raise(convolve(
-            precision.lower(x),
-            precision.lower(self.weight.val()),
-            bias.map(|bias| precision.lower(bias)),
-            self.stride,
-            padding,
-            border,
-        ))
+        convolve(x, self.weight.val(), bias, self.stride, padding, border, self.precision.products())
     }
 }
 
@@ -287,15 +286,9 @@ impl TransposedConv {
     /// - input: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, stride * height, stride * width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let (precision, padding) = (self.precision, [self.padding; 2]);
-        precision.raise(convolve_transposed(
-            precision.lower(x),
-            precision.lower(self.weight.val()),
-            self.bias.as_ref().map(|bias| precision.lower(bias.val())),
-            self.stride,
-            padding,
-            padding,
-        ))
+        let (padding, products) = ([self.padding; 2], self.precision.products());
+        let bias = self.bias.as_ref().map(Param::val);
+        convolve_transposed(x, self.weight.val(), bias, self.stride, padding, padding, products)
     }
 }
 

@@ -425,7 +425,7 @@ fn of_row(table: &[f32], row: usize) -> f32 {
 
 /// The sum of the values of all units of a cube, known to all of them.
 #[cube]
-fn sum_over_cube(value: f32, #[comptime] units: usize) -> f32 {
+pub fn sum_over_cube(value: f32, #[comptime] units: usize) -> f32 {
     let mut sums = Shared::<[f32]>::new_slice(units);
     let place = UNIT_POS as usize;
     sums[place] = value;
