@@ -81,28 +81,34 @@ impl Averaging {
         Ok(Self { optimiser: load(self.optimiser)?, beside: self.beside })
     }
 
-    /// One step of a module, and decay·average + (1 − decay)·weights of its new weights. `average` has the parameters of
-    /// the module, without gradients; parameters without a gradient stay, and their average moves towards them.
+    /// One step of a module, and its average as decay·average + (1 − decay)·weights of its new weights. `average` has the
+    /// parameters of the module, without gradients; parameters without a gradient stay, and their average moves towards them.
     ///
     /// # Panics
     /// If the average lacks a parameter.
     pub fn step<M: Module>(
         &mut self,
         rate: LearningRate,
-        module: M,
+        module: &mut M,
         gradients: GradientsParams,
-        average: M,
+        average: &mut M,
         decay: f64,
-    ) -> (M, M) {
+    ) {
         let mut averages = Collect(GradientsParams::new());
         average.visit(&mut averages);
+        let Collect(averages) = averages;
         // What was collected is alone now, and can be changed where it stands.
-        drop(average);
-        let mut each =
-            Each { averaging: self, rate, decay, gradients, averages: averages.0, moved: GradientsParams::new() };
-        let module = module.map(&mut each);
-        let average = module.valid().map(&mut Replace(each.moved));
-        (module, average)
+        *average = module.valid();
+        if decay == 0.0 {
+            // An average that begins may share its place with the old weights, and has it alone once those are gone.
+            *module = self.optimiser.step(rate, module.clone(), gradients);
+            *average = module.valid();
+            *average = average.clone().map(&mut Blend { averages, decay });
+        } else {
+            let mut each = Each { averaging: self, rate, decay, gradients, averages, moved: GradientsParams::new() };
+            *module = module.clone().map(&mut each);
+            *average = module.valid().map(&mut Replace(each.moved));
+        }
     }
 
     /// The same for one parameter.
@@ -157,6 +163,20 @@ impl ModuleMapper for Each<'_> {
         let (param, average) = self.averaging.step_one(self.rate, param, self.gradients.remove(id), average);
         self.moved.register(id, average);
         param
+    }
+}
+
+/// Blends averages with the parameters of a module.
+struct Blend {
+    averages: GradientsParams,
+    decay: f64,
+}
+
+impl ModuleMapper for Blend {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let average = self.averages.remove(param.id).expect("the average has the parameters of the module");
+        let decay = self.decay;
+        param.map(|weights| blend(average, weights, decay))
     }
 }
 

@@ -330,13 +330,14 @@ fn an_average_is_moved_where_it_stands() {
     use burn::optim::GradientsParams;
     let device = Device::flex().autodiff();
     let mut weights = Param::from_tensor(Tensor::<1>::ones([40_000], &device));
-    let mut average = weights.valid().map(|weights| weights + 1.0);
+    // It begins in the place of the weights.
+    let mut average = weights.valid();
     let place = |average: &Param<Tensor<1>>| bridge::plain_values(&average.val()).slice().as_ptr();
     let before = place(&average);
     let mut optimiser = averaged_adam([0.5, 0.9], 1e-8);
-    for _ in 0..2 {
+    for decay in [0.0, DECAY, DECAY] {
         let gradients = GradientsParams::from_grads(weights.val().square().sum().backward(), &weights);
-        (weights, average) = optimiser.step(0.1, weights, gradients, average, DECAY);
+        optimiser.step(0.1, &mut weights, gradients, &mut average, decay);
         assert_eq!(place(&average), before);
     }
 }
@@ -368,7 +369,7 @@ pub fn averaged(device: &Device, mut optimiser: Averaging) -> Vec<[Vec<f32>; 4]>
     for _ in 0..3 {
         let loss = (network.moved.val().flatten(0, 1) * draw().detach()).sum();
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        (network, average) = optimiser.step(0.1, network, gradients, average, DECAY);
+        optimiser.step(0.1, &mut network, gradients, &mut average, DECAY);
         history.push(seen(&network, &average));
     }
     history

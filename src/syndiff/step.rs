@@ -325,10 +325,7 @@ impl StepState {
         let (terms, gradients) = Learnt::together(learnt, makers);
         // The average begins where the first iteration ends.
         let decay = if self.step == 0 { 0.0 } else { context.options.ema_decay };
-        let live = self.generators.clone();
-        // Moved out, so that it is changed where it stands.
-        let average = std::mem::replace(&mut self.average, live.valid());
-        (self.generators, self.average) = self.generator_optimiser.step(rate, live, gradients, average, decay);
+        self.generator_optimiser.step(rate, &mut self.generators, gradients, &mut self.average, decay);
         terms
     }
 }
