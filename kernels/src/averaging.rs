@@ -1,6 +1,6 @@
 //! A running average of the weights that an optimiser moves, moved in the same pass where the optimiser can do both.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::backend::DispatchTensor;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -46,7 +46,7 @@ impl Beside {
         *self.place() = Some(Laid { values: average.into_dispatch(), decay: None });
     }
 
-    fn place(&self) -> std::sync::MutexGuard<'_, Option<Laid>> {
+    fn place(&self) -> MutexGuard<'_, Option<Laid>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
