@@ -16,8 +16,8 @@ const OVERSAMPLING: u32 = 3;
 /// The name under which plotters knows the embedded font.
 const FONT: &str = "embedded";
 /// Colours that colour-blind readers can tell apart too (Okabe and Ito 2008), without the yellow, which is too pale
-/// for lines on white, and with a grey instead.
-const COLORS: [RGBColor; 8] = [
+/// for lines on white, and with a grey instead; then wine, olive and indigo of Paul Tol's muted scheme.
+const COLORS: [RGBColor; 11] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -26,6 +26,9 @@ const COLORS: [RGBColor; 8] = [
     RGBColor(86, 180, 233),
     RGBColor(0, 0, 0),
     RGBColor(150, 150, 150),
+    RGBColor(136, 34, 85),
+    RGBColor(153, 153, 51),
+    RGBColor(51, 34, 136),
 ];
 const GRID: RGBColor = RGBColor(226, 226, 226);
 const FRAME: RGBColor = RGBColor(150, 150, 150);
@@ -57,7 +60,7 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
-/// Curves that share an axis. The colours repeat after eight, and the legend has room for twelve.
+/// Curves that share an axis. The colours repeat after eleven, and the legend has room for twelve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
     /// What stands above the chart: the quantity and its unit.
@@ -244,6 +247,16 @@ mod tests {
         assert_eq!(picture.dimensions(), (WIDTH, 2 * CHART_HEIGHT));
         assert!(pixels_of(&picture, COLORS[0]) > 1000 && pixels_of(&picture, COLORS[1]) > 1000);
         assert_eq!(pixels_of(&picture, COLORS[2]), 0);
+    }
+
+    #[test]
+    fn no_colour_is_close_to_another() {
+        for (i, a) in COLORS.iter().enumerate() {
+            for b in &COLORS[i + 1..] {
+                let distance = a.0.abs_diff(b.0).max(a.1.abs_diff(b.1)).max(a.2.abs_diff(b.2));
+                assert!(distance >= 48, "{a:?} and {b:?}");
+            }
+        }
     }
 
     #[test]
