@@ -124,23 +124,22 @@ impl Args {
 }
 
 fn table(figures: &[Figure]) -> Table {
-    let megabytes = |bytes: Option<u64>, none: &str| match bytes {
-        Some(bytes) => format!("{:.0}", bytes as f64 / 1e6),
-        None => none.into(),
-    };
-    let mut table = Table::new(["part", "median s", "fastest s", "slowest s", "Mpx/s", "peak MB", "card MB"]);
+    let megabytes = |bytes: Option<u64>| bytes.map_or("?".into(), |bytes| format!("{:.0}", bytes as f64 / 1e6));
+    let on_card = figures.iter().any(|figure| figure.card_bytes.is_some());
+    let headers = ["part", "median s", "fastest s", "slowest s", "Mpx/s", "peak MB"];
+    let mut table = Table::new(headers.into_iter().chain(on_card.then_some("card MB")));
     for figure in figures {
         let fastest = figure.seconds.iter().copied().fold(f64::INFINITY, f64::min);
         let slowest = figure.seconds.iter().copied().fold(0.0, f64::max);
-        table.row([
+        let cells = [
             figure.part.name().to_string(),
             format!("{:.4}", figure.median_seconds),
             format!("{fastest:.4}"),
             format!("{slowest:.4}"),
             format!("{:.4}", figure.megapixels_per_second),
-            megabytes(figure.peak_bytes, "?"),
-            megabytes(figure.card_bytes, ""),
-        ]);
+            megabytes(figure.peak_bytes),
+        ];
+        table.row(cells.into_iter().chain(on_card.then(|| megabytes(figure.card_bytes))));
     }
     table
 }
