@@ -91,6 +91,9 @@ impl DeviceArgs {
         if let Some(note) = &chosen.note {
             eprintln!("note: {note}");
         }
+        if cfg!(feature = "autotune") && !chosen.is_cpu() {
+            eprintln!("note: the card tries several kernels out for each size first, which takes minutes");
+        }
         Ok(chosen)
     }
 }
