@@ -17,12 +17,16 @@ use crate::window::Window;
 /// Vectors of tiles that the inner loop takes together.
 const VECTORS: usize = 3;
 
-/// Tiles below which transformed kernels are not read often enough.
-const FEWEST_TILES: usize = 128;
+/// Tiles below which transformed kernels are not read often enough: those that stay in the second cache, and others.
+const FEWEST_TILES: [usize; 2] = [64, 128];
+
+/// Kernels that stay in the second cache once they are transformed, to 64 bytes each: a megabyte.
+const NEAR: usize = 1 << 14;
 
 /// Whether this is the faster way.
 pub fn suits(geometry: &Geometry) -> bool {
-    super::suits(geometry, FEWEST_TILES)
+    let [near, far] = FEWEST_TILES;
+    super::suits(geometry, if geometry.inputs * geometry.outputs <= NEAR { near } else { far })
 }
 
 /// The convolution of `input` `[batch, inputs, ..]` by kernels of 3 x 3; `bias` `[outputs]` or `[batch, outputs]`.
