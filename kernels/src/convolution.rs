@@ -26,11 +26,13 @@ pub enum Products {
 }
 
 impl Products {
-    fn lower<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+    /// A factor in this format.
+    pub fn lower<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         if self == Self::Bf16 { x.cast(DType::BF16) } else { x }
     }
 
-    fn raise<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+    /// What comes of it in 32 bits.
+    pub fn raise<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         if self == Self::Bf16 { x.cast(DType::F32) } else { x }
     }
 }
@@ -53,9 +55,7 @@ pub fn convolve(
 ) -> Tensor<4> {
     #[cfg(feature = "card")]
     if border == Border::Reflect && card::multiplies(&x, &weight, bias.as_ref(), products) {
-        let [vertical, horizontal] = padding;
-        let x = x.pad([(vertical, vertical), (horizontal, horizontal)], PadMode::Reflect);
-        return convolve(x, weight, bias, stride, [0, 0], Border::Zero, products);
+        return convolve(mirrored(x, padding), weight, bias, stride, [0, 0], Border::Zero, products);
     }
     let [batch, inputs, height, width] = x.dims();
     let [outputs, _, kernel_height, kernel_width] = weight.dims();
@@ -101,13 +101,17 @@ where
     }
 }
 
+/// Images continued by their mirror images.
+fn mirrored(x: Tensor<4>, [vertical, horizontal]: [usize; 2]) -> Tensor<4> {
+    x.pad([(vertical, vertical), (horizontal, horizontal)], PadMode::Reflect)
+}
+
 /// By Burn's own operations.
 fn convolve_plainly(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<2>>, geometry: &Geometry) -> Tensor<4> {
     let Geometry { stride, padding, border, .. } = *geometry;
-    let [vertical, horizontal] = padding;
     let (x, padding) = match border {
         Border::Zero => (x, padding),
-        Border::Reflect => (x.pad([(vertical, vertical), (horizontal, horizontal)], PadMode::Reflect), [0, 0]),
+        Border::Reflect => (mirrored(x, padding), [0, 0]),
     };
     let options = ConvOptions::new(stride, padding, [1, 1], 1);
     match bias {

@@ -28,20 +28,6 @@ impl Precision {
             Self::Bf16 => Products::Bf16,
         }
     }
-
-    fn lower<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::F32 => x,
-            Self::Bf16 => x.cast(DType::BF16),
-        }
-    }
-
-    fn raise<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::F32 => x,
-            Self::Bf16 => x.cast(DType::F32),
-        }
-    }
 }
 
 /// How the weights of a layer are spread before training.
@@ -315,8 +301,8 @@ impl Linear {
 
     /// x·W: how a change of the input changes the output.
     pub fn forward_tangent(&self, x: Tensor<2>) -> Tensor<2> {
-        let precision = self.precision;
-        precision.raise(precision.lower(x).matmul(precision.lower(self.weight.val())))
+        let products = self.precision.products();
+        products.raise(products.lower(x).matmul(products.lower(self.weight.val())))
     }
 }
 
