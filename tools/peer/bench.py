@@ -256,7 +256,8 @@ def main():
         return
     trains = options.part.startswith("iteration") or options.part == "segmentation-step"
     seconds = []
-    half = options.precision == "bf16"
+    # As in synlabel, segmentation stays in 32 bits.
+    half = options.precision == "bf16" and not options.part.startswith("segmentation")
     with torch.set_grad_enabled(trains):
         for round in range(options.rounds + 1):
             began = time.perf_counter()
