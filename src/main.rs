@@ -6,6 +6,9 @@ mod cli;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static MEMORY: synlabel_kernels::Allocator = synlabel_kernels::Allocator;
+
 fn main() -> ExitCode {
     synlabel_kernels::keep_freed_memory();
     #[cfg(any(feature = "cuda", feature = "vulkan", feature = "wgpu", feature = "metal", feature = "rocm"))]

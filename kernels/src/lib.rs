@@ -41,7 +41,7 @@ pub use convolution::{Products, convolve, convolve_transposed};
 pub use curve::Activation;
 pub use elementwise::{activate, add_scaled, sum_of_squares};
 pub use geometry::Border;
-pub use memory::keep_freed_memory;
+pub use memory::{Allocator, keep_freed_memory};
 pub use normalisation::{Norm, normalise};
 pub use resizing::resize;
 pub use sgd::nesterov;
