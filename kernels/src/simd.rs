@@ -141,8 +141,37 @@ pub fn sum_by<const N: usize>(lists: [&[f32]; N], of: impl Fn([f32; N]) -> f32) 
     sum
 }
 
+/// Columns from rows. By the processor's own instructions: the compiler takes the numbers one by one.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub fn transposed(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    use std::arch::x86_64::{_MM_TRANSPOSE4_PS, _mm_loadu_ps, _mm_storeu_ps};
+    let mut columns = [[0.0; 4]; 4];
+    // SAFETY: every x86-64 processor has these instructions; all rows and columns have four numbers.
+    unsafe {
+        let [mut a, mut b, mut c, mut d] = rows.map(|row| _mm_loadu_ps(row.as_ptr()));
+        _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+        for (column, values) in columns.iter_mut().zip([a, b, c, d]) {
+            _mm_storeu_ps(column.as_mut_ptr(), values);
+        }
+    }
+    columns
+}
+
+/// Columns from rows.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn transposed(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    [0, 1, 2, 3].map(|x| rows.map(|row| row[x]))
+}
+
 /// Floats of a line of the caches.
 pub const LINE: usize = 16;
+
+/// At least so many floats, an odd number of lines of the caches: what lies a power of two apart shares the places of the caches,
+/// of which there are few for each.
+pub fn odd_lines(length: usize) -> usize {
+    (length.div_ceil(LINE) | 1) * LINE
+}
 
 /// Working memory of this thread, `length` values of any content from the start of a line of the caches on; kept from call
 /// to call, since fresh pages cost more than what is done with them.

@@ -150,10 +150,7 @@ impl Window {
             (of_first, of_second) = (&mut odd[start..], &mut even[start + 1..]);
         }
         let pairs = (source.len() / 2).min(of_first.len()).min(of_second.len());
-        for ((pair, first), second) in source.as_chunks::<2>().0[..pairs].iter().zip(&mut *of_first).zip(of_second) {
-            *first = pair[0];
-            *second = pair[1];
-        }
+        part(&source.as_chunks().0[..pairs], &mut of_first[..pairs], &mut of_second[..pairs]);
         let mut firsts = pairs;
         if 2 * pairs < source.len() && pairs < of_first.len() {
             of_first[pairs] = source[2 * pairs];
@@ -173,5 +170,30 @@ impl Window {
             let place = self.border.place(i * self.stride[1] + phase, self.padding[1], source.len());
             row[i] = place.map_or(0.0, |x| source[x]);
         }
+    }
+}
+
+/// Pairs that are parted together: as many as a short row has.
+const PAIRS: usize = 8;
+
+/// Puts the firsts and the seconds of pairs in a row each.
+#[inline(always)]
+fn part(pairs: &[[f32; 2]], firsts: &mut [f32], seconds: &mut [f32]) {
+    let ((pairs, last_pairs), (firsts, last_firsts)) = (pairs.as_chunks::<PAIRS>(), firsts.as_chunks_mut::<PAIRS>());
+    let (seconds, last_seconds) = seconds.as_chunks_mut::<PAIRS>();
+    for ((pairs, firsts), seconds) in pairs.iter().zip(firsts).zip(seconds) {
+        // As halves of integers: with these the compiler uses vectors, floats it would take one by one.
+        // SAFETY: any bits are integers.
+        let pairs: [u64; PAIRS] = unsafe { std::mem::transmute(*pairs) };
+        let (low, high) = if cfg!(target_endian = "little") { (firsts, seconds) } else { (seconds, firsts) };
+        for i in 0..PAIRS {
+            low[i] = f32::from_bits(pairs[i] as u32);
+        }
+        for i in 0..PAIRS {
+            high[i] = f32::from_bits((pairs[i] >> 32) as u32);
+        }
+    }
+    for ((pair, first), second) in last_pairs.iter().zip(last_firsts).zip(last_seconds) {
+        [*first, *second] = *pair;
     }
 }

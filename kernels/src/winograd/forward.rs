@@ -9,7 +9,7 @@ use super::{FREQUENCIES, MOST_LANES, SIDE, both_ways, of_input, sums_of_products
 use crate::conv::biases_of;
 use crate::geometry::{Geometry, Weights};
 use crate::sharing::{Split, SpotsOfTasks, Task};
-use crate::simd::{Shared, lanes, load, store, with_scratch, written};
+use crate::simd::{Shared, lanes, load, odd_lines, store, with_scratch, written};
 use crate::spots::{Run, Spot, Spots};
 use crate::team::each_of;
 use crate::window::Window;
@@ -48,7 +48,7 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
         each_of(&tasks, |_, task| {
             let spots = spots.of(task);
             let laid_out = (task.images * image).next_multiple_of(MOST_LANES);
-            let transformed = FREQUENCIES * inputs * VECTORS * lanes;
+            let transformed = FREQUENCIES * odd_lines(inputs * VECTORS * lanes);
             let products = FREQUENCIES * MOST_ROWS * VECTORS * lanes;
             with_scratch(laid_out + transformed + products, |scratch| {
                 let (source, scratch) = scratch.split_at_mut(laid_out);
@@ -119,7 +119,8 @@ struct Tiles<'a> {
     /// How far the numbers of a tile are from its first.
     taps: &'a [[usize; SIDE]; SIDE],
     spots: &'a Spots,
-    /// Room for the frequencies of all inputs at a group of spots: `[frequencies, inputs, vectors, lanes]`.
+    /// Room for the frequencies of all inputs at a group of spots: `[frequencies, inputs, vectors, lanes]`, each
+    /// frequency filled up to an odd number of lines.
     transformed: &'a mut [f32],
     /// Room for those of the outputs of a block: `[frequencies, outputs, vectors, lanes]`.
     products: &'a mut [f32],
@@ -183,7 +184,7 @@ impl Tiles<'_> {
     /// Every tap of every spot must be readable, and there must be room for the frequencies.
     #[inline(always)]
     unsafe fn transform<S: Simd, const N: usize>(&mut self, simd: S, spots: &[Spot]) {
-        let apart = self.inputs * N * S::F32_LANES;
+        let apart = odd_lines(self.inputs * N * S::F32_LANES);
         // SAFETY: the caller's promise.
         unsafe {
             for input in 0..self.inputs {
@@ -225,7 +226,7 @@ impl Tiles<'_> {
             for frequency in 0..FREQUENCIES {
                 let sides = [
                     (kernels.as_ptr().add(frequency * self.kernels.line), M),
-                    (self.transformed.as_ptr().add(frequency * self.inputs * values), values),
+                    (self.transformed.as_ptr().add(frequency * odd_lines(self.inputs * values)), values),
                 ];
                 let sums = sums_of_products::<S, M, N>(simd, sides, self.inputs);
                 for i in 0..M {

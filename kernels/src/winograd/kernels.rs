@@ -4,9 +4,9 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{FREQUENCIES, MOST_LANES, SIDE, both_ways};
+use super::{FREQUENCIES, SIDE, both_ways};
 use crate::geometry::{Geometry, Weights};
-use crate::simd::{load, store, with_scratch};
+use crate::simd::{load, odd_lines, store, transposed, with_scratch};
 use crate::team::each_chunk;
 
 /// The most kernels that the inner loop takes together.
@@ -17,7 +17,7 @@ pub const FEWER_ROWS: usize = MOST_ROWS / 2;
 /// G·g·Gᵀ of all kernels.
 #[derive(Clone, Copy)]
 pub struct Kernels<'a> {
-    /// `[blocks of outputs, frequencies, inputs, outputs of a block]`, each frequency filled up to whole vectors.
+    /// `[blocks of outputs, frequencies, inputs, outputs of a block]`, each frequency filled up to an odd number of lines.
     values: &'a [f32],
     /// Outputs of a block.
     pub rows: usize,
@@ -30,13 +30,15 @@ impl Kernels<'_> {
     pub fn with<R>(arch: Arch, geometry: &Geometry, weights: Weights, work: impl FnOnce(Kernels) -> R) -> R {
         let Geometry { inputs, outputs, .. } = *geometry;
         let rows = rows_at_once(arch);
-        let line = (inputs * rows).next_multiple_of(MOST_LANES);
+        let line = odd_lines(inputs * rows);
         with_scratch(outputs.div_ceil(rows) * FREQUENCIES * line, |values| {
             each_chunk(values, FREQUENCIES * line, |place, block| {
                 let first = place * rows;
                 with_scratch(9 * line, |taps| {
-                    for (row, output) in (first..outputs.min(first + rows)).enumerate() {
-                        part(weights, geometry, output, taps, [line, rows, row]);
+                    if rows == MOST_ROWS {
+                        part::<MOST_ROWS>(weights, geometry, first, taps);
+                    } else {
+                        part::<FEWER_ROWS>(weights, geometry, first, taps);
                     }
                     transform(arch, taps, block);
                 });
@@ -65,27 +67,68 @@ fn rows_at_once(arch: Arch) -> usize {
     arch.dispatch(Rows)
 }
 
-/// The taps of the kernels of an output, from place `row` on every `rows`-th, a line from one tap to the next. What stands for
-/// outputs that are not there, nobody looks at.
-fn part(weights: Weights, geometry: &Geometry, output: usize, taps: &mut [f32], [line, rows, row]: [usize; 3]) {
+/// The taps of the kernels of the outputs from `first` on, `[taps, inputs, outputs]`, each tap filled up. What stands for outputs
+/// that are not there, nobody looks at.
+fn part<const ROWS: usize>(weights: Weights, geometry: &Geometry, first: usize, taps: &mut [f32]) {
     let Geometry { inputs, outputs, .. } = *geometry;
     let kernels = weights.values().as_chunks::<9>().0;
-    match weights {
-        Weights::Plain(_) => {
-            for (input, kernel) in kernels[output * inputs..][..inputs].iter().enumerate() {
-                for (taps, value) in taps.chunks_exact_mut(line).zip(kernel) {
-                    taps[input * rows + row] = *value;
-                }
-            }
-        }
+    let line = taps.len() / 9;
+    let mut lines = taps.chunks_exact_mut(line).map(|line| line.as_chunks_mut::<ROWS>().0);
+    let mut lines: [&mut [[f32; ROWS]]; 9] = std::array::from_fn(|_| lines.next().expect("there are nine taps"));
+    // Kernels from one output and from one input to the next.
+    let (of_output, of_input) = match weights {
+        Weights::Plain(_) => (inputs, 1),
         Weights::TurnedRound(_) => {
-            for (input, kernel) in kernels[output..].iter().step_by(outputs).enumerate() {
-                for (taps, value) in taps.chunks_exact_mut(line).zip(kernel.iter().rev()) {
-                    taps[input * rows + row] = *value;
-                }
+            lines.reverse();
+            (1, outputs)
+        }
+    };
+    let kernel = |row: usize, input: usize| &kernels[(first + row) * of_output + input * of_input..];
+    let rows = ROWS.min(outputs - first);
+    let rows_by_fours = rows / 4 * 4;
+    let mut done = 0;
+    for row in (0..rows_by_fours).step_by(4) {
+        done = match weights {
+            Weights::Plain(_) => turn::<4, ROWS>(&kernel, row, inputs, &mut lines),
+            Weights::TurnedRound(_) => turn::<1, ROWS>(&kernel, row, inputs, &mut lines),
+        };
+    }
+    for row in 0..rows {
+        for input in if row < rows_by_fours { done } else { 0 }..inputs {
+            for (line, value) in lines.iter_mut().zip(kernel(row, input)[0]) {
+                line[input][row] = value;
             }
         }
     }
+}
+
+/// The kernels of four outputs from place `row` on, by vectors of four taps, those of `INPUTS` inputs that are neighbours
+/// together; returns how many inputs are done.
+#[inline(always)]
+fn turn<'a, const INPUTS: usize, const ROWS: usize>(
+    kernel: &impl Fn(usize, usize) -> &'a [[f32; 9]],
+    row: usize,
+    inputs: usize,
+    lines: &mut [&mut [[f32; ROWS]]; 9],
+) -> usize {
+    let done = inputs / INPUTS * INPUTS;
+    for input in (0..done).step_by(INPUTS) {
+        let of_rows = [0, 1, 2, 3].map(|i| kernel(row + i, input)[..INPUTS].as_flattened().as_chunks::<4>());
+        for four in 0..9 * INPUTS / 4 {
+            let columns = transposed(of_rows.map(|(fours, _)| &fours[four]));
+            for i in 0..4 {
+                let place = 4 * four + i;
+                lines[place % 9][input + place / 9][row..row + 4].copy_from_slice(&columns[i]);
+            }
+        }
+        // What is left of one kernel.
+        for i in 0..4 {
+            for value in of_rows[i].1 {
+                lines[8][input][row + i] = *value;
+            }
+        }
+    }
+    done
 }
 
 /// `[frequencies, ..]` from `[taps, ..]`.

@@ -10,9 +10,9 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::kernels::{FEWER_ROWS, MOST_ROWS};
-use super::{FREQUENCIES, SIDE, both_ways, of_input, of_output, sums_of_products, tiles, to_kernel};
+use super::{FREQUENCIES, MOST_LANES, SIDE, both_ways, of_input, of_output, sums_of_products, tiles, to_kernel};
 use crate::geometry::{Border, Geometry};
-use crate::simd::{Shared, load, store, with_scratch};
+use crate::simd::{Shared, load, store, transposed, with_scratch, written};
 use crate::team::{each, each_chunk, threads};
 
 /// Frequencies that are computed before they are summed up, in floats: they stay in the second cache.
@@ -54,38 +54,40 @@ pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient:
     let at_a_time = (AT_A_TIME / (FREQUENCIES * (before.padded + after.padded) * columns)).clamp(1, lines);
     // An odd number: lines a power of two apart would share the places of the caches.
     let apart = (at_a_time * columns) | 1;
-    let mut sums = vec![0.0; parts * of_part];
-    let target = Shared(sums.as_mut_ptr());
-    each(parts * ranges, |task| {
-        let (part, output) = (task / ranges, task % ranges * range);
-        if output >= outputs {
-            return;
-        }
-        let channels = range.min(outputs - output);
-        let after = Side { first: output, channels, padded: channels.next_multiple_of(ROWS), ..after };
-        let (begin, end) = (part * lines / parts, (part + 1) * lines / parts);
-        with_scratch(FREQUENCIES * apart * (before.padded + after.padded), |scratch| {
-            let (right, left) = scratch.split_at_mut(FREQUENCIES * apart * before.padded);
-            for first in (begin..end).step_by(at_a_time) {
-                let lines = first..end.min(first + at_a_time);
-                let count = lines.len() * columns;
-                before.transform(arch, lines.clone(), right, apart);
-                after.transform(arch, lines, left, apart);
-                for frequency in 0..FREQUENCIES {
-                    // SAFETY: each task has rows of sums of its own.
-                    let target = unsafe { target.at(part * of_part + (frequency * outputs + output) * before.padded) };
-                    arch.dispatch(Products {
-                        left: &left[frequency * apart * after.padded..][..count * after.padded],
-                        right: &right[frequency * apart * before.padded..][..count * before.padded],
-                        padded: [after.padded, before.padded],
-                        rows: channels,
-                        target: Shared(target),
-                    });
-                }
+    with_scratch(parts * of_part, |sums| {
+        let target = Shared(sums.as_mut_ptr());
+        each(parts * ranges, |task| {
+            let (part, output) = (task / ranges, task % ranges * range);
+            if output >= outputs {
+                return;
             }
+            let channels = range.min(outputs - output);
+            let after = Side { first: output, channels, padded: channels.next_multiple_of(ROWS), ..after };
+            let (begin, end) = (part * lines / parts, (part + 1) * lines / parts);
+            with_scratch(FREQUENCIES * apart * (before.padded + after.padded), |scratch| {
+                let (right, left) = scratch.split_at_mut(FREQUENCIES * apart * before.padded);
+                for first in (begin..end).step_by(at_a_time) {
+                    let lines = first..end.min(first + at_a_time);
+                    let count = lines.len() * columns;
+                    before.transform(arch, lines.clone(), right, apart);
+                    after.transform(arch, lines, left, apart);
+                    for frequency in 0..FREQUENCIES {
+                        let place = part * of_part + (frequency * outputs + output) * before.padded;
+                        arch.dispatch(Products {
+                            left: &left[frequency * apart * after.padded..][..count * after.padded],
+                            right: &right[frequency * apart * before.padded..][..count * before.padded],
+                            padded: [after.padded, before.padded],
+                            rows: channels,
+                            goes_on: first > begin,
+                            // SAFETY: each task has rows of sums of its own.
+                            target: Shared(unsafe { target.at(place) }),
+                        });
+                    }
+                }
+            });
         });
-    });
-    back(arch, geometry, &mut sums, before.padded)
+        back(arch, geometry, sums, before.padded)
+    })
 }
 
 /// The input, or the gradient of the output.
@@ -179,27 +181,6 @@ fn turn(rows: [&[f32]; 4], target: &mut [f32], apart: usize) {
     }
 }
 
-/// The compiler takes the numbers one by one.
-#[cfg(target_arch = "x86_64")]
-fn transposed(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
-    use std::arch::x86_64::{_MM_TRANSPOSE4_PS, _mm_loadu_ps, _mm_storeu_ps};
-    let mut columns = [[0.0; 4]; 4];
-    // SAFETY: every x86-64 processor has these instructions; all rows and columns have four numbers.
-    unsafe {
-        let [mut a, mut b, mut c, mut d] = rows.map(|row| _mm_loadu_ps(row.as_ptr()));
-        _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
-        for (column, values) in columns.iter_mut().zip([a, b, c, d]) {
-            _mm_storeu_ps(column.as_mut_ptr(), values);
-        }
-    }
-    columns
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn transposed(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
-    [0, 1, 2, 3].map(|x| rows.map(|row| row[x]))
-}
-
 /// The frequencies of rows of tiles.
 struct Transform<'a> {
     side: &'a Side<'a>,
@@ -265,13 +246,15 @@ impl Transform<'_> {
     }
 }
 
-/// Sums over tiles of products: `sums[row][k] += Σ_tile left[tile][row]·right[tile][k]`.
+/// Sums over tiles of products: `sums[row][k] = Σ_tile left[tile][row]·right[tile][k]`.
 struct Products<'a> {
     left: &'a [f32],
     right: &'a [f32],
     /// Floats of a tile on both sides: whole vectors.
     padded: [usize; 2],
     rows: usize,
+    /// Whether the sums are added to those of the target.
+    goes_on: bool,
     /// `[rows, k]`
     target: Shared,
 }
@@ -333,7 +316,8 @@ impl Products<'_> {
             for i in 0..M.min(there) {
                 for j in 0..N {
                     let to = self.target.at((row + i) * length + k + j * S::F32_LANES);
-                    store::<S>(to, simd.add_f32s(load::<S>(to), sums[i][j]));
+                    let sum = if self.goes_on { simd.add_f32s(load::<S>(to), sums[i][j]) } else { sums[i][j] };
+                    store::<S>(to, sum);
                 }
             }
         }
@@ -353,20 +337,24 @@ fn back(arch: Arch, geometry: &Geometry, sums: &mut [f32], padded: usize) -> Vec
             }
         }
     });
-    let mut weights = vec![0.0; outputs * inputs * 9];
-    each_chunk(&mut weights, inputs * 9, |output, weights| {
-        let frequencies: [&[f32]; FREQUENCIES] =
-            std::array::from_fn(|frequency| &all[(frequency * outputs + output) * padded..][..inputs]);
-        arch.dispatch(Back { frequencies, weights });
-    });
-    weights
+    let fill = |target: Shared| {
+        each(outputs, |output| {
+            let frequencies: [&[f32]; FREQUENCIES] =
+                std::array::from_fn(|frequency| &all[(frequency * outputs + output) * padded..][..inputs]);
+            // SAFETY: each output has kernels of its own.
+            let kernels = unsafe { std::slice::from_raw_parts_mut(target.at(output * inputs * 9), inputs * 9) };
+            arch.dispatch(Back { frequencies, kernels: kernels.as_chunks_mut().0 });
+        });
+    };
+    // SAFETY: the outputs are all of it.
+    unsafe { written(outputs * inputs * 9, fill) }
 }
 
 struct Back<'a> {
     /// Of each input.
     frequencies: [&'a [f32]; FREQUENCIES],
-    /// `[inputs, 3, 3]`
-    weights: &'a mut [f32],
+    /// Of each input too.
+    kernels: &'a mut [[f32; 9]],
 }
 
 impl WithSimd for Back<'_> {
@@ -388,14 +376,17 @@ impl WithSimd for Back<'_> {
                 #[inline(always)]
                 |line| to_kernel(simd, line),
             );
+            let mut lanes = [[0.0f32; MOST_LANES]; 9];
             for y in 0..3 {
                 for x in 0..3 {
-                    let mut values = [0.0f32; super::MOST_LANES];
                     // SAFETY: no vector has more lanes.
-                    unsafe { store::<S>(values.as_mut_ptr(), kernel[y][x]) };
-                    for (i, value) in values[..count].iter().enumerate() {
-                        self.weights[(first + i) * 9 + 3 * y + x] = *value;
-                    }
+                    unsafe { store::<S>(lanes[3 * y + x].as_mut_ptr(), kernel[y][x]) };
+                }
+            }
+            let kernels = &mut self.kernels[first..first + count];
+            for i in 0..kernels.len().min(MOST_LANES) {
+                for tap in 0..9 {
+                    kernels[i][tap] = lanes[tap][i];
                 }
             }
         }
