@@ -51,6 +51,11 @@ impl Values {
         self.0.storage_mut()
     }
 
+    /// Whether nobody else has them.
+    pub fn are_own(&self) -> bool {
+        self.0.is_unique() && self.slice().len() == self.0.storage::<f32>().len()
+    }
+
     /// From numbers and the sides of the tensor.
     pub fn new(values: Vec<f32>, shape: impl Into<Vec<usize>>) -> Self {
         Self(FlexTensor::from_data(TensorData::new(values, shape.into())))
@@ -92,8 +97,8 @@ pub trait Operation<const N: usize, V: Numbers = Values>: Debug + Clone + Send +
     /// Whether it is cheap enough to be done once more on the way back, where memory is to be saved.
     const IS_CHEAP: bool;
 
-    /// The output.
-    fn forward(&self, inputs: &[V; N]) -> (V, Self::Kept);
+    /// The output; it may take the place of an input that nobody else has.
+    fn forward(&self, inputs: [V; N]) -> (V, Self::Kept);
 
     /// The gradients of the inputs that want one, from that of the output and the inputs that were asked for.
     fn backward(self, kept: Self::Kept, inputs: [Option<V>; N], gradient: V, wanted: [bool; N]) -> [Option<V>; N];
@@ -190,7 +195,7 @@ where
             Input::Plain(tensor) => V::from_primitive(tensor),
             Input::Tracked(..) => unreachable!("all inputs are plain"),
         });
-        return wrap::<V::Backend, D>(BackendTensor::Float(operation.forward(&inputs).0.into_primitive()));
+        return wrap::<V::Backend, D>(BackendTensor::Float(operation.forward(inputs).0.into_primitive()));
     };
     let inputs = inputs.map(|input| match input {
         Input::Plain(tensor) => Autodiff::<V::Backend>::from_inner(tensor),
@@ -229,10 +234,14 @@ fn record<C: CheckpointStrategy, const N: usize, V: Numbers, O: Operation<N, V>>
             for (asked, (input, asks)) in asked.iter_mut().zip(inputs.iter().zip(O::ASKS_FOR)) {
                 *asked = asks.then(|| prepared.checkpoint(input));
             }
-            let (output, kept) = operation.forward(&values);
+            drop(inputs);
+            let (output, kept) = operation.forward(values);
             prepared.finish(State { operation, kept, asked }, output.into_primitive())
         }
-        OpsKind::UnTracked(prepared) => prepared.finish(operation.forward(&values).0.into_primitive()),
+        OpsKind::UnTracked(prepared) => {
+            drop(inputs);
+            prepared.finish(operation.forward(values).0.into_primitive())
+        }
     }
 }
 
@@ -247,7 +256,7 @@ struct Again<V, O, const N: usize> {
 impl<const N: usize, V: Numbers, O: Operation<N, V>> RetroForward for Again<V, O, N> {
     fn forward(&self, states: &mut BackwardStates, node: NodeId) {
         let inputs = self.inputs.map(|input| V::from_primitive(states.get_state::<FloatTensor<V::Backend>>(&input)));
-        states.save(node, self.operation.forward(&inputs).0.into_primitive());
+        states.save(node, self.operation.forward(inputs).0.into_primitive());
     }
 }
 

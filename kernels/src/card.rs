@@ -149,8 +149,8 @@ impl Operation<3, OnCard> for Norm {
     const ASKS_FOR: [bool; 3] = [true; 3];
     const IS_CHEAP: bool = true;
 
-    fn forward(&self, inputs: &[OnCard; 3]) -> (OnCard, CubeTensor) {
-        let (output, moments) = norm::forward(inputs.clone().map(|OnCard(input)| input), &self.groups);
+    fn forward(&self, inputs: [OnCard; 3]) -> (OnCard, CubeTensor) {
+        let (output, moments) = norm::forward(inputs.map(|OnCard(input)| input), &self.groups);
         (OnCard(output), moments)
     }
 
@@ -189,8 +189,8 @@ impl Operation<1, OnCard> for Resized {
     const ASKS_FOR: [bool; 1] = [false];
     const IS_CHEAP: bool = true;
 
-    fn forward(&self, [x]: &[OnCard; 1]) -> (OnCard, ()) {
-        (OnCard(resample::resample(x.0.clone(), self.how, 1.0)), ())
+    fn forward(&self, [x]: [OnCard; 1]) -> (OnCard, ()) {
+        (OnCard(resample::resample(x.0, self.how, 1.0)), ())
     }
 
     fn backward(self, (): (), _: [Option<OnCard>; 1], gradient: OnCard, _: [bool; 1]) -> [Option<OnCard>; 1] {
@@ -214,8 +214,8 @@ impl Operation<1, OnCard> for Activated {
     const ASKS_FOR: [bool; 1] = [true];
     const IS_CHEAP: bool = true;
 
-    fn forward(&self, [x]: &[OnCard; 1]) -> (OnCard, ()) {
-        (OnCard(elementwise::activate(x.0.clone(), self.activation)), ())
+    fn forward(&self, [x]: [OnCard; 1]) -> (OnCard, ()) {
+        (OnCard(elementwise::activate(x.0, self.activation)), ())
     }
 
     fn backward(self, (): (), [x]: [Option<OnCard>; 1], gradient: OnCard, _: [bool; 1]) -> [Option<OnCard>; 1] {
@@ -238,8 +238,8 @@ impl Operation<2, OnCard> for Sum {
     const ASKS_FOR: [bool; 2] = [false; 2];
     const IS_CHEAP: bool = true;
 
-    fn forward(&self, [a, b]: &[OnCard; 2]) -> (OnCard, ()) {
-        (OnCard(elementwise::sum(a.0.clone(), b.0.clone(), [self.factor; 2])), ())
+    fn forward(&self, [a, b]: [OnCard; 2]) -> (OnCard, ()) {
+        (OnCard(elementwise::sum(a.0, b.0, [self.factor; 2])), ())
     }
 
     fn backward(self, (): (), _: [Option<OnCard>; 2], gradient: OnCard, [a, b]: [bool; 2]) -> [Option<OnCard>; 2] {

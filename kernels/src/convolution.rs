@@ -188,8 +188,8 @@ impl<V: Numbers, L: Layer<V>> Operation<2, V> for Recorded<L> {
     const ASKS_FOR: [bool; 2] = [true; 2];
     const IS_CHEAP: bool = false;
 
-    fn forward(&self, [x, weight]: &[V; 2]) -> (V, ()) {
-        (self.0.output(x, weight, None), ())
+    fn forward(&self, [x, weight]: [V; 2]) -> (V, ()) {
+        (self.0.output(&x, &weight, None), ())
     }
 
     fn backward(self, (): (), inputs: [Option<V>; 2], gradient: V, wanted: [bool; 2]) -> [Option<V>; 2] {
@@ -206,8 +206,8 @@ impl<V: Numbers, L: Layer<V>> Operation<3, V> for Recorded<L> {
     const ASKS_FOR: [bool; 3] = [true, true, false];
     const IS_CHEAP: bool = false;
 
-    fn forward(&self, [x, weight, bias]: &[V; 3]) -> (V, ()) {
-        (self.0.output(x, weight, Some(bias)), ())
+    fn forward(&self, [x, weight, bias]: [V; 3]) -> (V, ()) {
+        (self.0.output(&x, &weight, Some(&bias)), ())
     }
 
     fn backward(self, (): (), [x, weight, _]: [Option<V>; 3], gradient: V, wanted: [bool; 3]) -> [Option<V>; 3] {

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::bridge::{Operation, Values, apply, asked, is_ours, numbers_of, plain_values};
 #[cfg(feature = "card")]
 use super::card;
-use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu, Softplus};
+use super::curve::{Activation, Curve, Leaky, Relu, Silu, Softplus};
 use super::normalisation::activate_plainly;
 use super::simd::{Shared, best, has_vectors, sum_by, vectorised, written};
 use super::team::{each, each_chunk};
@@ -35,61 +35,68 @@ impl Operation<1> for Activated {
     const ASKS_FOR: [bool; 1] = [true];
     const IS_CHEAP: bool = true;
 
-    fn forward(&self, [x]: &[Values; 1]) -> (Values, ()) {
+    fn forward(&self, [x]: [Values; 1]) -> (Values, ()) {
         (by_curve(x, None, self.activation), ())
     }
 
     fn backward(self, (): (), [x]: [Option<Values>; 1], gradient: Values, _: [bool; 1]) -> [Option<Values>; 1] {
-        [Some(by_curve(&asked(x), Some(&gradient), self.activation))]
+        [Some(by_curve(gradient, Some(&asked(x)), self.activation))]
     }
 }
 
-/// The activation, or with a gradient the gradient before it.
-fn by_curve(x: &Values, gradient: Option<&Values>, activation: Activation) -> Values {
-    fn go(x: &Values, gradient: Option<&Values>, curve: impl Curve) -> Values {
-        match gradient {
-            None => combine([x], move |[x]| curve.value(x)),
-            Some(gradient) => combine([x, gradient], move |[x, gradient]| gradient * curve.slope(x)),
+/// The activation of values, or of a gradient the gradient before the activation of other values.
+fn by_curve(values: Values, activated: Option<&Values>, activation: Activation) -> Values {
+    fn go(values: Values, activated: Option<&Values>, curve: impl Curve) -> Values {
+        match activated {
+            None => combine(values, [], move |x, []| curve.value(x)),
+            Some(x) => combine(values, [x], move |gradient, [x]| gradient * curve.slope(x)),
         }
     }
     match activation {
-        Activation::Identity => go(x, gradient, Identity),
-        Activation::Relu => go(x, gradient, Relu),
-        Activation::LeakyRelu(slope) => go(x, gradient, Leaky(slope as f32)),
-        Activation::Silu => go(x, gradient, Silu),
-        Activation::Softplus => go(x, gradient, Softplus),
+        Activation::Identity => values,
+        Activation::Relu => go(values, activated, Relu),
+        Activation::LeakyRelu(slope) => go(values, activated, Leaky(slope as f32)),
+        Activation::Silu => go(values, activated, Silu),
+        Activation::Softplus => go(values, activated, Softplus),
     }
 }
 
-/// A function of the values of several tensors of one shape.
-fn combine<const I: usize>(inputs: [&Values; I], of: impl Fn([f32; I]) -> f32 + Copy + Send + Sync) -> Values {
-    let shape = inputs[0].shape();
-    let inputs = inputs.map(Values::slice);
-    let length = inputs[0].len();
-    assert!(inputs.iter().all(|input| input.len() == length), "all tensors have the same shape");
+/// A function of the values of tensors of one shape; where nobody else has the first, in its place.
+fn combine<const I: usize>(
+    mut first: Values,
+    others: [&Values; I],
+    of: impl Fn(f32, [f32; I]) -> f32 + Copy + Send + Sync,
+) -> Values {
+    let inputs = others.map(Values::slice);
+    if first.are_own() {
+        replace_all(inputs, [first.slice_mut()], move |others, [first]| [of(first, others)]);
+        return first;
+    }
+    let values = first.slice();
+    assert!(inputs.iter().all(|input| input.len() == values.len()), "all tensors have the same shape");
     let fill = |target: Shared| {
-        each(length.div_ceil(CHUNK), |chunk| {
-            let (first, last) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(length));
-            let inputs = inputs.map(|input| &input[first..last]);
+        each(values.len().div_ceil(CHUNK), |chunk| {
+            let (from, to) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(values.len()));
+            let (values, inputs) = (&values[from..to], inputs.map(|input| &input[from..to]));
             // SAFETY: each chunk has a place of its own in the output.
-            let output = unsafe { std::slice::from_raw_parts_mut(target.at(first), last - first) };
+            let output = unsafe { std::slice::from_raw_parts_mut(target.at(from), to - from) };
             vectorised(
                 best(),
                 #[inline(always)]
                 || {
-                    for i in 0..last - first {
-                        let mut values = [0.0; I];
+                    for i in 0..to - from {
+                        let mut others = [0.0; I];
                         for j in 0..I {
-                            values[j] = inputs[j][i];
+                            others[j] = inputs[j][i];
                         }
-                        output[i] = of(values);
+                        output[i] = of(values[i], others);
                     }
                 },
             );
         });
     };
     // SAFETY: the chunks are the whole of it.
-    Values::new(unsafe { written(length, fill) }, shape)
+    Values::new(unsafe { written(values.len(), fill) }, first.shape())
 }
 
 /// Several functions of the values of several tensors of one length, in one pass, written to other tensors of that length,
@@ -99,7 +106,7 @@ pub fn replace_all<const I: usize, const O: usize>(
     places: [&mut [f32]; O],
     of: impl Fn([f32; I], [f32; O]) -> [f32; O] + Copy + Send + Sync,
 ) {
-    let length = inputs[0].len();
+    let length = places[0].len();
     let lengths = inputs.iter().map(|input| input.len()).chain(places.iter().map(|place| place.len()));
     assert!(lengths.clone().all(|other| other == length), "all tensors have the same shape");
     let places = places.map(|place| Shared(place.as_mut_ptr()));
@@ -171,14 +178,16 @@ impl Operation<2> for Sum {
     const ASKS_FOR: [bool; 2] = [false; 2];
     const IS_CHEAP: bool = true;
 
-    fn forward(&self, [a, b]: &[Values; 2]) -> (Values, ()) {
+    fn forward(&self, [a, b]: [Values; 2]) -> (Values, ()) {
         let factor = self.factor;
-        (combine([a, b], move |[a, b]| (a + b) * factor), ())
+        // Either may be nobody else's.
+        let (a, b) = if a.are_own() { (a, b) } else { (b, a) };
+        (combine(a, [&b], move |a, [b]| (a + b) * factor), ())
     }
 
     fn backward(self, (): (), _: [Option<Values>; 2], gradient: Values, [a, b]: [bool; 2]) -> [Option<Values>; 2] {
         let factor = self.factor;
-        let scaled = combine([&gradient], move |[gradient]| gradient * factor);
+        let scaled = combine(gradient, [], move |gradient, []| gradient * factor);
         [a.then(|| scaled.clone()), b.then(|| scaled.clone())]
     }
 }

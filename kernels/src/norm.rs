@@ -147,104 +147,92 @@ fn moments_of(values: &[f32], eps: f32) -> Moments {
 /// Lanes of sums: enough to hide the latency of an addition.
 const LANES: usize = 32;
 
-/// The gradients of a norm.
-pub struct Gradients {
-    /// `[batch, channels, pixels]`
-    pub x: Vec<f32>,
-    /// `[batch, channels]`
-    pub scale: Vec<f32>,
-    /// `[batch, channels]`
-    pub shift: Vec<f32>,
-}
-
-/// The gradients of x, scale and shift from that of the output.
-pub fn backward(
+/// The gradients of scale and shift, each `[batch, channels]`, from that of the output; the gradient of x goes to `target`,
+/// which without a change of size holds the gradient of the output before.
+///
+/// # Safety
+/// `target` must have room for as many values as x has.
+pub unsafe fn backward(
     arch: Arch,
     groups: &Groups,
     x: &[f32],
-    [scale, shift]: [Option<&[f32]>; 2],
+    affine: [Option<&[f32]>; 2],
     moments: &[Moments],
-    gradient: &[f32],
-) -> Gradients {
-    match groups.activation {
-        Activation::Identity => backward_by(arch, groups, x, [scale, shift], moments, gradient, Identity),
-        Activation::Relu => backward_by(arch, groups, x, [scale, shift], moments, gradient, Relu),
-        Activation::LeakyRelu(slope) => {
-            backward_by(arch, groups, x, [scale, shift], moments, gradient, Leaky(slope as f32))
+    resized: Option<&[f32]>,
+    target: Shared,
+) -> [Vec<f32>; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match groups.activation {
+            Activation::Identity => backward_by(arch, groups, x, affine, moments, resized, target, Identity),
+            Activation::Relu => backward_by(arch, groups, x, affine, moments, resized, target, Relu),
+            Activation::LeakyRelu(slope) => {
+                backward_by(arch, groups, x, affine, moments, resized, target, Leaky(slope as f32))
+            }
+            Activation::Silu => backward_by(arch, groups, x, affine, moments, resized, target, Silu),
+            Activation::Softplus => backward_by(arch, groups, x, affine, moments, resized, target, Softplus),
         }
-        Activation::Silu => backward_by(arch, groups, x, [scale, shift], moments, gradient, Silu),
-        Activation::Softplus => backward_by(arch, groups, x, [scale, shift], moments, gradient, Softplus),
     }
 }
 
-fn backward_by(
+/// # Safety
+/// As [`backward`].
+#[expect(clippy::too_many_arguments, reason = "those of `backward`, and the curve")]
+unsafe fn backward_by(
     arch: Arch,
     groups: &Groups,
     x: &[f32],
     [scale, shift]: [Option<&[f32]>; 2],
     moments: &[Moments],
-    gradient: &[f32],
+    resized: Option<&[f32]>,
+    target: Shared,
     curve: impl Curve,
-) -> Gradients {
+) -> [Vec<f32>; 2] {
     let (length, width, area) = (groups.length(), groups.width(), groups.area());
     let ([_, width_after], area_after) = (groups.sides_after(), groups.area_after());
+    let back = groups.resize.map(Resize::transpose).zip(resized);
     // Of the shift and the scale of each channel of each image.
     let mut tables = vec![(0.0, 0.0); groups.batch * groups.channels];
-    let fill = |target: Shared| {
-        each_chunk(&mut tables, width, |group, tables| {
-            let (mean, rate) = moments[group];
-            let (image, first) = (group / groups.groups, group % groups.groups * width);
-            let range = group * length..(group + 1) * length;
-            let values = &x[range.clone()];
-            let gradient = &gradient[group * width * area_after..][..width * area_after];
-            // SAFETY: each group has values of its own.
-            let out = unsafe { std::slice::from_raw_parts_mut(target.at(range.start), length) };
-            let factors = |channel: usize| {
-                (groups.of(scale, 1.0, image, first + channel), groups.of(shift, 0.0, image, first + channel))
-            };
-            // The sums over the group of the gradient of the normalised values, plain and weighted by them.
-            let (mut plain, mut weighted) = (0.0, 0.0);
-            for (channel, table) in tables.iter_mut().enumerate() {
-                let part = channel * area..(channel + 1) * area;
-                let (factor, summand) = factors(channel);
-                let line = Line { mean, rate, factor, summand };
-                let (values, out) = (&values[part.clone()], &mut out[part]);
-                let mut through_curve = |gradient: &[f32]| {
-                    vectorised(
-                        arch,
-                        #[inline(always)]
-                        || line.through_curve(curve, values, gradient, out),
-                    )
-                };
-                let gradient = &gradient[channel * area_after..][..area_after];
-                let sums = match groups.resize.map(Resize::transpose) {
-                    None => through_curve(gradient),
-                    Some((back, factor)) => with_scratch(area, |plane| {
-                        resize_plane(arch, gradient, width_after, back, factor, plane);
-                        through_curve(plane)
-                    }),
-                };
-                *table = sums;
-                plain += factor * sums.0;
-                weighted += factor * sums.1;
+    each_chunk(&mut tables, width, |group, tables| {
+        let (mean, rate) = moments[group];
+        let (image, first) = (group / groups.groups, group % groups.groups * width);
+        let values = &x[group * length..][..length];
+        // SAFETY: each group has values of its own.
+        let gradient = unsafe { std::slice::from_raw_parts_mut(target.at(group * length), length) };
+        let line = |channel: usize| {
+            let factor = groups.of(scale, 1.0, image, first + channel);
+            Line { mean, rate, factor, summand: groups.of(shift, 0.0, image, first + channel) }
+        };
+        // The sums over the group of the gradient of the normalised values, plain and weighted by them.
+        let (mut plain, mut weighted) = (0.0, 0.0);
+        let planes = values.chunks_exact(area).zip(gradient.chunks_exact_mut(area));
+        for (channel, ((values, gradient), table)) in planes.zip(tables).enumerate() {
+            if let Some(((back, factor), resized)) = back {
+                let resized = &resized[(group * width + channel) * area_after..][..area_after];
+                resize_plane(arch, resized, width_after, back, factor, gradient);
             }
-            let (plain, weighted) = (plain / length as f32, weighted / length as f32);
-            for channel in 0..width {
-                let part = channel * area..(channel + 1) * area;
-                let (factor, summand) = factors(channel);
-                let line = Line { mean, rate, factor, summand };
-                vectorised(
-                    arch,
-                    #[inline(always)]
-                    || line.through_norm(&values[part.clone()], plain, weighted, &mut out[part.clone()]),
-                );
-            }
-        });
-    };
-    // SAFETY: the groups are all of the output.
-    let x = unsafe { written(x.len(), fill) };
+            let line = line(channel);
+            *table = vectorised(
+                arch,
+                #[inline(always)]
+                || line.through_curve(curve, values, gradient),
+            );
+            plain += line.factor * table.0;
+            weighted += line.factor * table.1;
+        }
+        let (plain, weighted) = (plain / length as f32, weighted / length as f32);
+        let planes = values.chunks_exact(area).zip(gradient.chunks_exact_mut(area));
+        for (channel, (values, gradient)) in planes.enumerate() {
+            let line = line(channel);
+            vectorised(
+                arch,
+                #[inline(always)]
+                || line.through_norm(values, plain, weighted, gradient),
+            );
+        }
+    });
     let (shift, scale) = tables.into_iter().unzip();
-    Gradients { x, scale, shift }
+    [scale, shift]
 }
 
 /// What is done to the values of a channel.
@@ -256,36 +244,35 @@ struct Line {
 }
 
 impl Line {
-    /// Writes the gradient before the activation, and sums it up, plain and weighted by the normalised values.
+    /// Turns the gradient into the one before the activation, and sums it up, plain and weighted by the normalised values.
     #[inline(always)]
-    fn through_curve(&self, curve: impl Curve, values: &[f32], gradient: &[f32], out: &mut [f32]) -> (f32, f32) {
+    fn through_curve(&self, curve: impl Curve, values: &[f32], gradient: &mut [f32]) -> (f32, f32) {
         let mut sums = [[0.0f32; LANES]; 2];
-        let step = |i: usize, value: f32, gradient: f32, out: &mut f32, sums: &mut [[f32; LANES]; 2]| {
+        let step = |i: usize, value: f32, gradient: &mut f32, sums: &mut [[f32; LANES]; 2]| {
             let normalised = (value - self.mean) * self.rate;
-            *out = gradient * curve.slope(normalised * self.factor + self.summand);
-            sums[0][i] += *out;
-            sums[1][i] += *out * normalised;
+            *gradient *= curve.slope(normalised * self.factor + self.summand);
+            sums[0][i] += *gradient;
+            sums[1][i] += *gradient * normalised;
         };
         let (values, values_rest) = values.as_chunks::<LANES>();
-        let (gradient, gradient_rest) = gradient.as_chunks::<LANES>();
-        let (out, out_rest) = out.as_chunks_mut::<LANES>();
-        for ((values, gradient), out) in values.iter().zip(gradient).zip(out) {
+        let (gradient, gradient_rest) = gradient.as_chunks_mut::<LANES>();
+        for (values, gradient) in values.iter().zip(gradient) {
             for i in 0..LANES {
-                step(i, values[i], gradient[i], &mut out[i], &mut sums);
+                step(i, values[i], &mut gradient[i], &mut sums);
             }
         }
-        for (i, ((value, gradient), out)) in values_rest.iter().zip(gradient_rest).zip(out_rest).enumerate() {
-            step(i, *value, *gradient, out, &mut sums);
+        for (i, (value, gradient)) in values_rest.iter().zip(gradient_rest).enumerate() {
+            step(i, *value, gradient, &mut sums);
         }
         (sums[0].iter().sum(), sums[1].iter().sum())
     }
 
     /// Turns the gradient before the activation into that of x.
     #[inline(always)]
-    fn through_norm(&self, values: &[f32], plain: f32, weighted: f32, out: &mut [f32]) {
-        for (out, value) in out.iter_mut().zip(values) {
+    fn through_norm(&self, values: &[f32], plain: f32, weighted: f32, gradient: &mut [f32]) {
+        for (gradient, value) in gradient.iter_mut().zip(values) {
             let normalised = (value - self.mean) * self.rate;
-            *out = self.rate * (*out * self.factor - plain - normalised * weighted);
+            *gradient = self.rate * (*gradient * self.factor - plain - normalised * weighted);
         }
     }
 }

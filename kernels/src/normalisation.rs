@@ -9,7 +9,7 @@ use super::card;
 use super::curve::Activation;
 use super::norm::{self, Groups, Moments};
 use super::resizing::resize;
-use super::simd::{best, has_vectors};
+use super::simd::{Shared, best, has_vectors, written};
 use super::stencil::Resize;
 
 /// A norm over groups of channels, and what follows it in the same pass.
@@ -95,15 +95,27 @@ impl Normalised {
         (Values::new(output, self.shape(self.groups.sides_after())), moments)
     }
 
+    /// The gradients of x, and of scale and shift, each `[batch, channels]`.
     fn gradients(
         &self,
         moments: &[Moments],
         x: &Values,
         affine: [Option<&Values>; 2],
-        gradient: &Values,
-    ) -> norm::Gradients {
+        mut gradient: Values,
+    ) -> (Values, [Vec<f32>; 2]) {
         let affine = affine.map(|table| table.map(Values::slice));
-        norm::backward(best(), &self.groups, x.slice(), affine, moments, gradient.slice())
+        let backward = |resized, target| {
+            // SAFETY: there is room for the gradient of x, and without a change of size that of the output is there.
+            unsafe { norm::backward(best(), &self.groups, x.slice(), affine, moments, resized, target) }
+        };
+        if self.groups.resize.is_none() {
+            let tables = backward(None, Shared(gradient.slice_mut().as_mut_ptr()));
+            return (gradient, tables);
+        }
+        let mut tables = Default::default();
+        // SAFETY: all of the gradient of x is written.
+        let of_x = unsafe { written(x.slice().len(), |target| tables = backward(Some(gradient.slice()), target)) };
+        (Values::new(of_x, self.shape(self.groups.sides)), tables)
     }
 
     /// The gradient of a table, of which there may be one row for all images.
@@ -127,8 +139,8 @@ impl Operation<1> for Normalised {
     const ASKS_FOR: [bool; 1] = [true];
     const IS_CHEAP: bool = true;
 
-    fn forward(&self, [x]: &[Values; 1]) -> (Values, Vec<Moments>) {
-        self.output(x, [None, None])
+    fn forward(&self, [x]: [Values; 1]) -> (Values, Vec<Moments>) {
+        self.output(&x, [None, None])
     }
 
     fn backward(
@@ -138,8 +150,7 @@ impl Operation<1> for Normalised {
         gradient: Values,
         _: [bool; 1],
     ) -> [Option<Values>; 1] {
-        let gradients = self.gradients(&moments, &asked(x), [None, None], &gradient);
-        [Some(Values::new(gradients.x, self.shape(self.groups.sides)))]
+        [Some(self.gradients(&moments, &asked(x), [None, None], gradient).0)]
     }
 }
 
@@ -148,8 +159,8 @@ impl Operation<3> for Normalised {
     const ASKS_FOR: [bool; 3] = [true; 3];
     const IS_CHEAP: bool = true;
 
-    fn forward(&self, [x, scale, shift]: &[Values; 3]) -> (Values, Vec<Moments>) {
-        self.output(x, [Some(scale), Some(shift)])
+    fn forward(&self, [x, scale, shift]: [Values; 3]) -> (Values, Vec<Moments>) {
+        self.output(&x, [Some(&scale), Some(&shift)])
     }
 
     fn backward(
@@ -160,11 +171,11 @@ impl Operation<3> for Normalised {
         wanted: [bool; 3],
     ) -> [Option<Values>; 3] {
         let [x, scale, shift] = inputs.map(asked);
-        let gradients = self.gradients(&moments, &x, [Some(&scale), Some(&shift)], &gradient);
+        let (of_x, [of_scale, of_shift]) = self.gradients(&moments, &x, [Some(&scale), Some(&shift)], gradient);
         [
-            wanted[0].then(|| Values::new(gradients.x, self.shape(self.groups.sides))),
-            wanted[1].then(|| self.table_gradient(&scale, gradients.scale)),
-            wanted[2].then(|| self.table_gradient(&shift, gradients.shift)),
+            wanted[0].then_some(of_x),
+            wanted[1].then(|| self.table_gradient(&scale, of_scale)),
+            wanted[2].then(|| self.table_gradient(&shift, of_shift)),
         ]
     }
 }

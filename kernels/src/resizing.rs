@@ -40,8 +40,8 @@ impl Operation<1> for Resized {
     const ASKS_FOR: [bool; 1] = [false];
     const IS_CHEAP: bool = true;
 
-    fn forward(&self, [x]: &[Values; 1]) -> (Values, ()) {
-        (resized(x, self.how, 1.0), ())
+    fn forward(&self, [x]: [Values; 1]) -> (Values, ()) {
+        (resized(&x, self.how, 1.0), ())
     }
 
     fn backward(self, (): (), _: [Option<Values>; 1], gradient: Values, _: [bool; 1]) -> [Option<Values>; 1] {

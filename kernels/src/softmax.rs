@@ -4,8 +4,8 @@ use burn::tensor::{Tensor, activation};
 
 use super::bridge::{Operation, Values, apply, asked, is_ours};
 use super::curve::exp;
-use super::simd::{best, has_vectors, sum_by, vectorised};
-use super::team::each_chunk;
+use super::simd::{Shared, best, has_vectors, sum_by, vectorised, written};
+use super::team::each;
 
 /// exp(factor·x)/Σ exp(factor·x) over the last axis.
 ///
@@ -33,23 +33,21 @@ impl Operation<1> for Softmax {
     const ASKS_FOR: [bool; 1] = [true];
     const IS_CHEAP: bool = true;
 
-    fn forward(&self, [x]: &[Values; 1]) -> (Values, ()) {
-        let mut output = vec![0.0; x.slice().len()];
-        each_chunk(&mut output, self.length, |row, output| {
+    fn forward(&self, [x]: [Values; 1]) -> (Values, ()) {
+        let fill = |row: usize, output: &mut [f32]| {
             let x = &x.slice()[row * self.length..][..self.length];
             vectorised(
                 best(),
                 #[inline(always)]
                 || self.row(x, output),
             );
-        });
-        (Values::new(output, x.shape()), ())
+        };
+        (self.by_rows(&x, fill), ())
     }
 
     fn backward(self, (): (), [x]: [Option<Values>; 1], gradient: Values, _: [bool; 1]) -> [Option<Values>; 1] {
         let x = asked(x);
-        let mut of_x = vec![0.0; x.slice().len()];
-        each_chunk(&mut of_x, self.length, |row, output| {
+        let fill = |row: usize, output: &mut [f32]| {
             let range = row * self.length..(row + 1) * self.length;
             let (x, gradient) = (&x.slice()[range.clone()], &gradient.slice()[range]);
             vectorised(
@@ -64,12 +62,25 @@ impl Operation<1> for Softmax {
                     }
                 },
             );
-        });
-        [Some(Values::new(of_x, gradient.shape()))]
+        };
+        [Some(self.by_rows(&x, fill))]
     }
 }
 
 impl Softmax {
+    /// As many values as there are, each row by itself.
+    fn by_rows(&self, x: &Values, fill: impl Fn(usize, &mut [f32]) + Sync) -> Values {
+        let length = x.slice().len();
+        let all = |target: Shared| {
+            each(length / self.length, |row| {
+                // SAFETY: each row has a place of its own.
+                fill(row, unsafe { std::slice::from_raw_parts_mut(target.at(row * self.length), self.length) });
+            });
+        };
+        // SAFETY: the rows are all of it.
+        Values::new(unsafe { written(length, all) }, x.shape())
+    }
+
     #[inline(always)]
     fn row(&self, x: &[f32], output: &mut [f32]) {
         let mut tops = [f32::MIN; LANES];
