@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::team::each_chunk;
+use super::simd::{Shared, written};
+use super::team::each;
 
 /// What lies around an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,17 +111,23 @@ impl<'a> Weights<'a> {
         let Self::TurnedRound(values) = self else { return self.values().into() };
         let Geometry { inputs, outputs, .. } = *geometry;
         let taps = geometry.taps();
-        let mut plain = vec![0.0; values.len()];
-        each_chunk(&mut plain, OUTPUTS_AT_ONCE * inputs * taps, |place, plain| {
-            let first = place * OUTPUTS_AT_ONCE * taps;
-            let of_input = plain.len() / inputs;
-            for (input, kernels) in values.chunks_exact(outputs * taps).enumerate() {
-                let places = plain[input * taps..].chunks_mut(inputs * taps);
-                for (to, kernel) in places.zip(kernels[first..][..of_input].chunks_exact(taps)) {
-                    turn_round(kernel, &mut to[..taps]);
+        let of_block = OUTPUTS_AT_ONCE * inputs * taps;
+        let fill = |target: Shared| {
+            each(outputs.div_ceil(OUTPUTS_AT_ONCE), |block| {
+                let length = of_block.min(values.len() - block * of_block);
+                // SAFETY: each block has kernels of its own.
+                let plain = unsafe { std::slice::from_raw_parts_mut(target.at(block * of_block), length) };
+                let (first, of_input) = (block * OUTPUTS_AT_ONCE * taps, length / inputs);
+                for (input, kernels) in values.chunks_exact(outputs * taps).enumerate() {
+                    let places = plain[input * taps..].chunks_mut(inputs * taps);
+                    for (to, kernel) in places.zip(kernels[first..][..of_input].chunks_exact(taps)) {
+                        turn_round(kernel, &mut to[..taps]);
+                    }
                 }
-            }
-        });
+            });
+        };
+        // SAFETY: the blocks are all of it.
+        let plain = unsafe { written(values.len(), fill) };
         plain.into()
     }
 }

@@ -138,13 +138,18 @@ impl Side<'_> {
     fn lay_out(&self, image: usize, first: usize, [height, width]: [usize; 2], laid_out: &mut [f32]) {
         let [tall, wide] = self.size;
         let [above, before] = self.padding;
-        laid_out.fill(0.0);
         for row in 0..height {
-            let Some(y) = self.border.place(first + row, above, tall) else { continue };
             let laid_out = &mut laid_out[row * width * self.padded..][..width * self.padded];
+            let Some(y) = self.border.place(first + row, above, tall) else {
+                laid_out.fill(0.0);
+                continue;
+            };
             let row_of =
                 |channel| &self.planes[((image * self.all + self.first + channel) * tall + y) * wide..][..wide];
             let inner = &mut laid_out[before * self.padded..][..wide * self.padded];
+            if self.channels < self.padded {
+                inner.chunks_exact_mut(self.padded).for_each(|pixel| pixel[self.channels..].fill(0.0));
+            }
             let fours = self.channels / 4 * 4;
             for channel in (0..fours).step_by(4) {
                 turn([0, 1, 2, 3].map(|i| row_of(channel + i)), &mut inner[channel..], self.padded);
@@ -155,11 +160,10 @@ impl Side<'_> {
                 }
             }
             for x in (0..before).chain(before + wide..width) {
-                if let Some(place) = self.border.place(x, before, wide) {
-                    laid_out.copy_within(
-                        (before + place) * self.padded..(before + place + 1) * self.padded,
-                        x * self.padded,
-                    );
+                let (from, to) = (self.border.place(x, before, wide), x * self.padded);
+                match from.map(|place| (before + place) * self.padded) {
+                    Some(from) => laid_out.copy_within(from..from + self.padded, to),
+                    None => laid_out[to..to + self.padded].fill(0.0),
                 }
             }
         }
