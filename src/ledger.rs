@@ -18,7 +18,7 @@ pub struct ChartOf {
     pub title: &'static str,
     /// How values are spread.
     pub scale: Scale,
-    /// How the names of its columns begin; the legend leaves this out.
+    /// How the names of its columns begin; the legend leaves this out, unless it is all of the name.
     pub prefix: &'static str,
 }
 
@@ -83,7 +83,7 @@ impl Ledger {
             let columns = newest.iter().filter(|(name, _)| name.starts_with(prefix));
             columns
                 .map(|(name, _)| Series {
-                    name: name[prefix.len()..].replace('_', " "),
+                    name: name_in_legend(name, prefix),
                     points: self.rows.iter().filter_map(|row| Some((row[0].1, value_of(row, name)?))).collect(),
                 })
                 .collect()
@@ -95,6 +95,12 @@ impl Ledger {
             .collect();
         curves(&self.root.join("curves.png"), "epoch", &charts)
     }
+}
+
+/// The name of a column without its prefix, in words.
+fn name_in_legend(name: &str, prefix: &str) -> String {
+    let rest = name.strip_prefix(prefix).filter(|rest| !rest.is_empty());
+    rest.unwrap_or(name).replace('_', " ")
 }
 
 fn value_of(row: &Row, name: &str) -> Option<f64> {
@@ -129,6 +135,12 @@ mod tests {
     fn row(epoch: f64) -> Row {
         let figures = [("epoch", epoch), ("step", 10.0 * epoch), ("seconds", 1.5), ("loss/dice", -0.25 * epoch)];
         figures.map(|(name, value)| (name.to_string(), value)).to_vec()
+    }
+
+    #[test]
+    fn a_legend_leaves_out_what_all_columns_of_a_chart_have_in_common() {
+        assert_eq!(name_in_legend("loss/time_real", "loss/"), "time real");
+        assert_eq!(name_in_legend("score", "score"), "score");
     }
 
     #[test]
