@@ -7,8 +7,8 @@ use super::bridge::{Operation, Values, apply, asked, is_ours, numbers_of, plain_
 use super::card;
 use super::curve::{Activation, Curve, Leaky, Relu, Silu, Softplus};
 use super::normalisation::activate_plainly;
-use super::simd::{Shared, best, has_vectors, sum_by, vectorised, written};
-use super::team::{each, each_chunk};
+use super::simd::{Shared, best, has_vectors, sum_by, vectorised};
+use super::team::{each, each_chunk, made_of_chunks};
 
 /// Values that one thread takes at a time.
 const CHUNK: usize = 1 << 14;
@@ -74,29 +74,24 @@ fn combine<const I: usize>(
     }
     let values = first.slice();
     assert!(inputs.iter().all(|input| input.len() == values.len()), "all tensors have the same shape");
-    let fill = |target: Shared| {
-        each(values.len().div_ceil(CHUNK), |chunk| {
-            let (from, to) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(values.len()));
-            let (values, inputs) = (&values[from..to], inputs.map(|input| &input[from..to]));
-            // SAFETY: each chunk has a place of its own in the output.
-            let output = unsafe { std::slice::from_raw_parts_mut(target.at(from), to - from) };
-            vectorised(
-                best(),
-                #[inline(always)]
-                || {
-                    for i in 0..to - from {
-                        let mut others = [0.0; I];
-                        for j in 0..I {
-                            others[j] = inputs[j][i];
-                        }
-                        output[i] = of(values[i], others);
+    let combined = made_of_chunks(values.len(), CHUNK, |chunk, output| {
+        let range = chunk * CHUNK..chunk * CHUNK + output.len();
+        let (values, inputs) = (&values[range.clone()], inputs.map(|input| &input[range.clone()]));
+        vectorised(
+            best(),
+            #[inline(always)]
+            || {
+                for i in 0..output.len() {
+                    let mut others = [0.0; I];
+                    for j in 0..I {
+                        others[j] = inputs[j][i];
                     }
-                },
-            );
-        });
-    };
-    // SAFETY: the chunks are the whole of it.
-    Values::new(unsafe { written(values.len(), fill) }, first.shape())
+                    output[i] = of(values[i], others);
+                }
+            },
+        );
+    });
+    Values::new(combined, first.shape())
 }
 
 /// Several functions of the values of several tensors of one length, in one pass, written to other tensors of that length,

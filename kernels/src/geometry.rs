@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::simd::{Shared, written};
-use super::team::each;
+use super::team::made_of_chunks;
 
 /// What lies around an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,23 +110,15 @@ impl<'a> Weights<'a> {
         let Self::TurnedRound(values) = self else { return self.values().into() };
         let Geometry { inputs, outputs, .. } = *geometry;
         let taps = geometry.taps();
-        let of_block = OUTPUTS_AT_ONCE * inputs * taps;
-        let fill = |target: Shared| {
-            each(outputs.div_ceil(OUTPUTS_AT_ONCE), |block| {
-                let length = of_block.min(values.len() - block * of_block);
-                // SAFETY: each block has kernels of its own.
-                let plain = unsafe { std::slice::from_raw_parts_mut(target.at(block * of_block), length) };
-                let (first, of_input) = (block * OUTPUTS_AT_ONCE * taps, length / inputs);
-                for (input, kernels) in values.chunks_exact(outputs * taps).enumerate() {
-                    let places = plain[input * taps..].chunks_mut(inputs * taps);
-                    for (to, kernel) in places.zip(kernels[first..][..of_input].chunks_exact(taps)) {
-                        turn_round(kernel, &mut to[..taps]);
-                    }
+        let plain = made_of_chunks(values.len(), OUTPUTS_AT_ONCE * inputs * taps, |block, plain| {
+            let (first, of_input) = (block * OUTPUTS_AT_ONCE * taps, plain.len() / inputs);
+            for (input, kernels) in values.chunks_exact(outputs * taps).enumerate() {
+                let places = plain[input * taps..].chunks_mut(inputs * taps);
+                for (to, kernel) in places.zip(kernels[first..][..of_input].chunks_exact(taps)) {
+                    turn_round(kernel, &mut to[..taps]);
                 }
-            });
-        };
-        // SAFETY: the blocks are all of it.
-        let plain = unsafe { written(values.len(), fill) };
+            }
+        });
         plain.into()
     }
 }

@@ -151,7 +151,7 @@ const LANES: usize = 32;
 /// which without a change of size holds the gradient of the output before.
 ///
 /// # Safety
-/// `target` must have room for as many values as x has.
+/// `target` must have room for as many values as x has, and without a change of size hold them.
 pub unsafe fn backward(
     arch: Arch,
     groups: &Groups,

@@ -4,8 +4,8 @@ use burn::tensor::{Tensor, activation};
 
 use super::bridge::{Operation, Values, apply, asked, is_ours};
 use super::curve::exp;
-use super::simd::{Shared, best, has_vectors, sum_by, vectorised, written};
-use super::team::each;
+use super::simd::{best, has_vectors, sum_by, vectorised};
+use super::team::made_of_chunks;
 
 /// exp(factor·x)/Σ exp(factor·x) over the last axis.
 ///
@@ -42,7 +42,7 @@ impl Operation<1> for Softmax {
                 || self.row(x, output),
             );
         };
-        (self.by_rows(&x, fill), ())
+        (Values::new(made_of_chunks(x.slice().len(), self.length, fill), x.shape()), ())
     }
 
     fn backward(self, (): (), [x]: [Option<Values>; 1], gradient: Values, _: [bool; 1]) -> [Option<Values>; 1] {
@@ -63,24 +63,11 @@ impl Operation<1> for Softmax {
                 },
             );
         };
-        [Some(self.by_rows(&x, fill))]
+        [Some(Values::new(made_of_chunks(x.slice().len(), self.length, fill), x.shape()))]
     }
 }
 
 impl Softmax {
-    /// As many values as there are, each row by itself.
-    fn by_rows(&self, x: &Values, fill: impl Fn(usize, &mut [f32]) + Sync) -> Values {
-        let length = x.slice().len();
-        let all = |target: Shared| {
-            each(length / self.length, |row| {
-                // SAFETY: each row has a place of its own.
-                fill(row, unsafe { std::slice::from_raw_parts_mut(target.at(row * self.length), self.length) });
-            });
-        };
-        // SAFETY: the rows are all of it.
-        Values::new(unsafe { written(length, all) }, x.shape())
-    }
-
     #[inline(always)]
     fn row(&self, x: &[f32], output: &mut [f32]) {
         let mut tops = [f32::MIN; LANES];

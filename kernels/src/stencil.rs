@@ -3,8 +3,8 @@
 
 use pulp::Arch;
 
-use super::simd::{Shared, vectorised, with_scratch, written};
-use super::team::each;
+use super::simd::{vectorised, with_scratch};
+use super::team::made_of_chunks;
 
 /// A change of the size of planes, with fixed weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,16 +118,10 @@ impl Resize {
 pub fn resize(arch: Arch, planes: &[f32], [height, width]: [usize; 2], how: Resize, factor: f32) -> Vec<f32> {
     let (tall, wide) = (how.length(height), how.length(width));
     let count = planes.len() / (height * width);
-    let fill = |target: Shared| {
-        each(count, |i| {
-            let plane = &planes[i * height * width..][..height * width];
-            // SAFETY: each plane has a place of its own.
-            let out = unsafe { std::slice::from_raw_parts_mut(target.at(i * tall * wide), tall * wide) };
-            resize_plane(arch, plane, width, how, factor, out);
-        });
-    };
-    // SAFETY: the planes are the whole output.
-    unsafe { written(count * tall * wide, fill) }
+    made_of_chunks(count * tall * wide, tall * wide, |i, out| {
+        let plane = &planes[i * height * width..][..height * width];
+        resize_plane(arch, plane, width, how, factor, out);
+    })
 }
 
 /// Resizes one plane, and multiplies it by a factor.

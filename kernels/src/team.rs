@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use super::simd::Shared;
+use super::simd::{Shared, written};
 
 /// How long threads wait awake for the next work.
 const AWAKE: Duration = Duration::from_micros(200);
@@ -39,6 +39,20 @@ pub fn each_chunk<T: Send>(values: &mut [T], length: usize, work: impl Fn(usize,
         // SAFETY: each chunk is borrowed once, and the values are ours until all work is done.
         work(i, unsafe { std::slice::from_raw_parts_mut(start.at(first), length.min(all - first)) });
     });
+}
+
+/// Values that are written chunk by chunk; the last may be shorter. To zero them first would send them through memory once more,
+/// so `work` must write all of a chunk and read none of it before.
+pub fn made_of_chunks(all: usize, length: usize, work: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let fill = |target: Shared| {
+        each(all.div_ceil(length), |i| {
+            let first = i * length;
+            // SAFETY: each chunk has a place of its own.
+            work(i, unsafe { std::slice::from_raw_parts_mut(target.at(first), length.min(all - first)) });
+        });
+    };
+    // SAFETY: the chunks are all of it.
+    unsafe { written(all, fill) }
 }
 
 /// Does two works at a time, the kernels of each on half of the threads. Threads that share one small kernel after

@@ -12,8 +12,8 @@ use pulp::{Arch, Simd, WithSimd};
 use super::kernels::{FEWER_ROWS, MOST_ROWS};
 use super::{FREQUENCIES, MOST_LANES, SIDE, both_ways, of_input, of_output, sums_of_products, tiles, to_kernel};
 use crate::geometry::{Border, Geometry};
-use crate::simd::{Shared, load, store, transposed, with_scratch, written};
-use crate::team::{each, each_chunk, threads};
+use crate::simd::{Shared, load, store, transposed, with_scratch};
+use crate::team::{each, each_chunk, made_of_chunks, threads};
 
 /// Frequencies that are computed before they are summed up, in floats: they stay in the second cache.
 const AT_A_TIME: usize = 1 << 18;
@@ -341,17 +341,11 @@ fn back(arch: Arch, geometry: &Geometry, sums: &mut [f32], padded: usize) -> Vec
             }
         }
     });
-    let fill = |target: Shared| {
-        each(outputs, |output| {
-            let frequencies: [&[f32]; FREQUENCIES] =
-                std::array::from_fn(|frequency| &all[(frequency * outputs + output) * padded..][..inputs]);
-            // SAFETY: each output has kernels of its own.
-            let kernels = unsafe { std::slice::from_raw_parts_mut(target.at(output * inputs * 9), inputs * 9) };
-            arch.dispatch(Back { frequencies, kernels: kernels.as_chunks_mut().0 });
-        });
-    };
-    // SAFETY: the outputs are all of it.
-    unsafe { written(outputs * inputs * 9, fill) }
+    made_of_chunks(outputs * inputs * 9, inputs * 9, |output, kernels| {
+        let frequencies: [&[f32]; FREQUENCIES] =
+            std::array::from_fn(|frequency| &all[(frequency * outputs + output) * padded..][..inputs]);
+        arch.dispatch(Back { frequencies, kernels: kernels.as_chunks_mut().0 });
+    })
 }
 
 struct Back<'a> {
