@@ -110,7 +110,7 @@ impl<'a> Weights<'a> {
         let Self::TurnedRound(values) = self else { return self.values().into() };
         let Geometry { inputs, outputs, .. } = *geometry;
         let taps = geometry.taps();
-        let plain = made_of_chunks(values.len(), OUTPUTS_AT_ONCE * inputs * taps, |block, plain| {
+        let fill = |block: usize, plain: &mut [f32]| {
             let (first, of_input) = (block * OUTPUTS_AT_ONCE * taps, plain.len() / inputs);
             for (input, kernels) in values.chunks_exact(outputs * taps).enumerate() {
                 let places = plain[input * taps..].chunks_mut(inputs * taps);
@@ -118,7 +118,9 @@ impl<'a> Weights<'a> {
                     turn_round(kernel, &mut to[..taps]);
                 }
             }
-        });
+        };
+        // SAFETY: a block is the kernels of all inputs.
+        let plain = unsafe { made_of_chunks(values.len(), OUTPUTS_AT_ONCE * inputs * taps, fill) };
         plain.into()
     }
 }

@@ -41,9 +41,11 @@ pub fn each_chunk<T: Send>(values: &mut [T], length: usize, work: impl Fn(usize,
     });
 }
 
-/// Values that are written chunk by chunk; the last may be shorter. To zero them first would send them through memory once more,
-/// so `work` must write all of a chunk and read none of it before.
-pub fn made_of_chunks(all: usize, length: usize, work: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+/// Values that are written chunk by chunk; the last may be shorter. To zero them first would send them through memory once more.
+///
+/// # Safety
+/// `work` must write all of a chunk, and read nothing of it before.
+pub unsafe fn made_of_chunks(all: usize, length: usize, work: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let fill = |target: Shared| {
         each(all.div_ceil(length), |i| {
             let first = i * length;

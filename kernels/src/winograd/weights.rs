@@ -341,11 +341,13 @@ fn back(arch: Arch, geometry: &Geometry, sums: &mut [f32], padded: usize) -> Vec
             }
         }
     });
-    made_of_chunks(outputs * inputs * 9, inputs * 9, |output, kernels| {
+    let fill = |output: usize, kernels: &mut [f32]| {
         let frequencies: [&[f32]; FREQUENCIES] =
             std::array::from_fn(|frequency| &all[(frequency * outputs + output) * padded..][..inputs]);
         arch.dispatch(Back { frequencies, kernels: kernels.as_chunks_mut().0 });
-    })
+    };
+    // SAFETY: an output has kernels of all inputs.
+    unsafe { made_of_chunks(outputs * inputs * 9, inputs * 9, fill) }
 }
 
 struct Back<'a> {
