@@ -131,7 +131,7 @@ pub fn input_gradient(
                     unsafe { correlation.run(arch) };
                 }
                 // SAFETY: each task and phase has pixels of its own.
-                unsafe { phases.merge(geometry, task, phase_columns, results, target) };
+                unsafe { phases.merge(arch, geometry, task, phase_columns, results, target) };
             });
         });
     };

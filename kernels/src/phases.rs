@@ -1,8 +1,10 @@
 //! Strided convolutions from output to input: which taps lead to which of the input's pixels.
 
+use pulp::Arch;
+
 use super::geometry::Geometry;
 use super::sharing::Task;
-use super::simd::Shared;
+use super::simd::{Shared, vectorised};
 use super::team::each_chunk;
 use super::window::Window;
 
@@ -16,7 +18,6 @@ pub struct Phases {
 
 /// The taps of one phase.
 pub struct Phase {
-    remainder: [usize; 2],
     taps: [usize; 2],
     reach: [usize; 2],
     /// `[inputs, outputs, taps]`
@@ -46,7 +47,7 @@ impl Phases {
                     }
                 }
             });
-            Phase { remainder, taps, reach, weights: turned }
+            Phase { taps, reach, weights: turned }
         });
         Self { all: all.collect(), reach }
     }
@@ -55,35 +56,74 @@ impl Phases {
     ///
     /// # Safety
     /// `target` must be images of the geometry's inputs.
-    pub unsafe fn merge(&self, geometry: &Geometry, task: &Task, columns: usize, results: &[f32], target: Shared) {
-        let Geometry { inputs, size: [height, width], stride, padding, .. } = *geometry;
+    pub unsafe fn merge(
+        &self,
+        arch: Arch,
+        geometry: &Geometry,
+        task: &Task,
+        columns: usize,
+        results: &[f32],
+        target: Shared,
+    ) {
+        vectorised(
+            arch,
+            #[inline(always)]
+            // SAFETY: the caller's promise.
+            || unsafe { self.merge_lines(geometry, task, columns, results, target) },
+        );
+    }
+
+    /// # Safety
+    /// As [`merge`](Self::merge).
+    #[inline(always)]
+    unsafe fn merge_lines(&self, geometry: &Geometry, task: &Task, columns: usize, results: &[f32], target: Shared) {
+        let Geometry { inputs, size: [height, width], stride: [down, across], padding, .. } = *geometry;
         let lines = task.channels * task.images * task.rows;
-        for (phase, results) in self.all.iter().zip(results.chunks_exact(lines * columns)) {
-            for (line, values) in results.chunks_exact(columns).enumerate() {
+        // The phases of one remainder of the row together: their columns come by turns.
+        for (remainder, results) in results.chunks_exact(across * lines * columns).enumerate() {
+            for line in 0..lines {
                 let (plane, row) = (line / task.rows, line % task.rows);
                 let (channel, image) = (task.channel + plane / task.images, task.image + plane % task.images);
-                let y = ((task.first + row) * stride[0] + phase.remainder[0]).wrapping_sub(padding[0]);
+                let y = ((task.first + row) * down + remainder).wrapping_sub(padding[0]);
                 if y >= height {
                     continue;
                 }
-                let start = phase.remainder[1] as isize - padding[1] as isize;
-                // The first column of the phase that is in the image, and where it stands there.
-                let skipped = if start < 0 { (-start as usize).div_ceil(stride[1]) } else { 0 };
-                let x = (start + (skipped * stride[1]) as isize) as usize;
-                // SAFETY: rows and columns outside of the image are left out.
-                unsafe {
-                    let to = target.at(((image * inputs + channel) * height + y) * width);
-                    if stride[1] == 1 {
-                        let count = (width - x).min(values.len() - skipped);
-                        std::ptr::copy_nonoverlapping(values.as_ptr().add(skipped), to.add(x), count);
-                    } else {
-                        for (value, x) in values[skipped..].iter().zip((x..width).step_by(stride[1])) {
-                            *to.add(x) = *value;
-                        }
-                    }
+                // SAFETY: a row of the image, which no other line has.
+                let to = unsafe {
+                    let start = target.at(((image * inputs + channel) * height + y) * width);
+                    std::slice::from_raw_parts_mut(start, width)
+                };
+                let phase = |phase: usize| &results[(phase * lines + line) * columns..][..columns];
+                if across == 2 {
+                    by_turns(phase(0), phase(1), padding[1], to);
+                    continue;
+                }
+                for (x, value) in to.iter_mut().enumerate() {
+                    let place = x + padding[1];
+                    *value = phase(place % across)[place / across];
                 }
             }
         }
+    }
+}
+
+/// The values of two lists by turns, without the first `skipped`.
+#[inline(always)]
+fn by_turns(firsts: &[f32], seconds: &[f32], skipped: usize, out: &mut [f32]) {
+    let mut pairs = skipped / 2;
+    let mut out = out;
+    if !skipped.is_multiple_of(2) {
+        out[0] = seconds[pairs];
+        pairs += 1;
+        out = &mut out[1..];
+    }
+    let (chunks, last) = out.as_chunks_mut::<2>();
+    let (firsts, seconds) = (&firsts[pairs..], &seconds[pairs..]);
+    if let [last] = last {
+        *last = firsts[chunks.len()];
+    }
+    for ((pair, first), second) in chunks.iter_mut().zip(firsts).zip(seconds) {
+        *pair = [*first, *second];
     }
 }
 
