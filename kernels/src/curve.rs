@@ -15,6 +15,35 @@ pub enum Activation {
     Softplus,
 }
 
+/// Does work that is compiled for each curve, with that of an activation.
+macro_rules! with_curve {
+    ($activation:expr, $curve:ident => $work:expr) => {
+        match $activation {
+            $crate::curve::Activation::Identity => {
+                let $curve = $crate::curve::Identity;
+                $work
+            }
+            $crate::curve::Activation::Relu => {
+                let $curve = $crate::curve::Relu;
+                $work
+            }
+            $crate::curve::Activation::LeakyRelu(slope) => {
+                let $curve = $crate::curve::Leaky(slope as f32);
+                $work
+            }
+            $crate::curve::Activation::Silu => {
+                let $curve = $crate::curve::Silu;
+                $work
+            }
+            $crate::curve::Activation::Softplus => {
+                let $curve = $crate::curve::Softplus;
+                $work
+            }
+        }
+    };
+}
+pub(crate) use with_curve;
+
 /// A function of one number and its slope.
 pub trait Curve: Copy + Send + Sync {
     /// The function.

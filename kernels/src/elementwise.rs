@@ -1,11 +1,12 @@
 //! Operations that give each value by itself: they are as fast as memory is, once vectors and all threads do them.
 
 use burn::tensor::Tensor;
+use pulp::Arch;
 
 use super::bridge::{Operation, Values, apply, asked, is_ours, numbers_of, plain_values};
 #[cfg(feature = "card")]
 use super::card;
-use super::curve::{Activation, Curve, Leaky, Relu, Silu, Softplus};
+use super::curve::{Activation, Curve, with_curve};
 use super::normalisation::activate_plainly;
 use super::simd::{Shared, best, has_vectors, sum_by, vectorised};
 use super::team::{each, each_chunk, made_of_chunks};
@@ -46,19 +47,39 @@ impl Operation<1> for Activated {
 
 /// The activation of values, or of a gradient the gradient before the activation of other values.
 fn by_curve(values: Values, activated: Option<&Values>, activation: Activation) -> Values {
-    fn go(values: Values, activated: Option<&Values>, curve: impl Curve) -> Values {
-        match activated {
-            None => combine(values, [], move |x, []| curve.value(x)),
-            Some(x) => combine(values, [x], move |gradient, [x]| gradient * curve.slope(x)),
-        }
+    if activation == Activation::Identity {
+        return values;
     }
-    match activation {
-        Activation::Identity => values,
-        Activation::Relu => go(values, activated, Relu),
-        Activation::LeakyRelu(slope) => go(values, activated, Leaky(slope as f32)),
-        Activation::Silu => go(values, activated, Silu),
-        Activation::Softplus => go(values, activated, Softplus),
-    }
+    with_curve!(activation, curve => match activated {
+        None => combine(values, [], move |x, []| curve.value(x)),
+        Some(x) => combine(values, [x], move |gradient, [x]| gradient * curve.slope(x)),
+    })
+}
+
+/// The activation of a plane.
+pub fn activate_plane(arch: Arch, activation: Activation, plane: &[f32], activated: &mut [f32]) {
+    with_curve!(activation, curve => vectorised(
+        arch,
+        #[inline(always)]
+        || {
+            for (activated, value) in activated.iter_mut().zip(plane) {
+                *activated = curve.value(*value);
+            }
+        },
+    ));
+}
+
+/// The gradient before the activation of a plane, in the place of that after it.
+pub fn activate_plane_back(arch: Arch, activation: Activation, plane: &[f32], gradient: &mut [f32]) {
+    with_curve!(activation, curve => vectorised(
+        arch,
+        #[inline(always)]
+        || {
+            for (gradient, value) in gradient.iter_mut().zip(plane) {
+                *gradient *= curve.slope(*value);
+            }
+        },
+    ));
 }
 
 /// A function of the values of tensors of one shape; where nobody else has the first, in its place.

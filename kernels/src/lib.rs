@@ -43,7 +43,7 @@ pub use elementwise::{activate, add_scaled, sum_of_squares};
 pub use geometry::Border;
 pub use memory::{Allocator, keep_freed_memory};
 pub use normalisation::{Norm, normalise};
-pub use resizing::resize;
+pub use resizing::{resize, resize_activated};
 pub use sgd::nesterov;
 pub use softmax::softmax;
 pub use stencil::Resize;

@@ -4,7 +4,7 @@
 
 use pulp::Arch;
 
-use super::curve::{Activation, Curve, Identity, Leaky, Relu, Silu, Softplus};
+use super::curve::{Activation, Curve, with_curve};
 use super::simd::{Shared, sum_by, vectorised, with_scratch, written};
 use super::stencil::{Resize, resize_plane};
 use super::team::each_chunk;
@@ -74,13 +74,7 @@ pub fn forward(
     scale: Option<&[f32]>,
     shift: Option<&[f32]>,
 ) -> (Vec<f32>, Vec<Moments>) {
-    match groups.activation {
-        Activation::Identity => forward_by(arch, groups, x, scale, shift, Identity),
-        Activation::Relu => forward_by(arch, groups, x, scale, shift, Relu),
-        Activation::LeakyRelu(slope) => forward_by(arch, groups, x, scale, shift, Leaky(slope as f32)),
-        Activation::Silu => forward_by(arch, groups, x, scale, shift, Silu),
-        Activation::Softplus => forward_by(arch, groups, x, scale, shift, Softplus),
-    }
+    with_curve!(groups.activation, curve => forward_by(arch, groups, x, scale, shift, curve))
 }
 
 fn forward_by(
@@ -161,18 +155,10 @@ pub unsafe fn backward(
     resized: Option<&[f32]>,
     target: Shared,
 ) -> [Vec<f32>; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match groups.activation {
-            Activation::Identity => backward_by(arch, groups, x, affine, moments, resized, target, Identity),
-            Activation::Relu => backward_by(arch, groups, x, affine, moments, resized, target, Relu),
-            Activation::LeakyRelu(slope) => {
-                backward_by(arch, groups, x, affine, moments, resized, target, Leaky(slope as f32))
-            }
-            Activation::Silu => backward_by(arch, groups, x, affine, moments, resized, target, Silu),
-            Activation::Softplus => backward_by(arch, groups, x, affine, moments, resized, target, Softplus),
-        }
-    }
+    with_curve!(groups.activation, curve => {
+        // SAFETY: the caller's promise.
+        unsafe { backward_by(arch, groups, x, affine, moments, resized, target, curve) }
+    })
 }
 
 /// # Safety

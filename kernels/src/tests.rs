@@ -192,6 +192,10 @@ pub fn check_resizing(device: &Device) {
             agree(device, &format!("{how:?}"), &[batch * channels * height * width], |tensors| {
                 resize(tensors[0].clone().reshape([batch, channels, height, width]), how).flatten(0, 3)
             });
+            agree(device, &format!("activated {how:?}"), &[batch * channels * height * width], |tensors| {
+                let x = tensors[0].clone().reshape([batch, channels, height, width]);
+                resize_activated(x, Activation::LeakyRelu(0.2), how).flatten(0, 3)
+            });
         }
     }
 }

@@ -198,10 +198,13 @@ impl TimeDiscriminator {
 
 impl DownBlock {
     fn run<S: Signal>(&self, x: S, time: &Tensor<2>) -> S {
-        let halve = |x: S| if self.halve { x.linear_op(|x| resize(x, Resize::Halve)) } else { x };
-        let h = x.clone().act().conv_shifted(&self.conv_in, self.time.forward(time.clone())).act();
-        let h = halve(h).conv(&self.conv_out);
-        let skip = halve(x).conv(&self.skip);
+        let h = x.clone().act().conv_shifted(&self.conv_in, self.time.forward(time.clone()));
+        let (h, skip) = if self.halve {
+            (h.act_resized(Resize::Halve), x.linear_op(|x| resize(x, Resize::Halve)))
+        } else {
+            (h.act(), x)
+        };
+        let (h, skip) = (h.conv(&self.conv_out), skip.conv(&self.skip));
         h.add_scaled(skip, FRAC_1_SQRT_2)
     }
 }

@@ -6,7 +6,7 @@
 //! runs either way.
 
 use burn::tensor::Tensor;
-use synlabel_kernels::{Activation, activate, add_scaled};
+use synlabel_kernels::{Activation, Resize, activate, add_scaled, resize, resize_activated};
 
 use super::layers::{Conv, Linear};
 
@@ -22,6 +22,8 @@ pub trait Signal: Clone {
     fn conv(self, conv: &Conv) -> Self;
     /// Leaky ReLU with [`SLOPE`].
     fn act(self) -> Self;
+    /// Leaky ReLU with [`SLOPE`], then another size.
+    fn act_resized(self, how: Resize) -> Self;
     /// Applies a linear operation to the value and to the tangent.
     fn linear_op(self, op: impl Fn(Tensor<4>) -> Tensor<4>) -> Self;
     /// Convolves and adds a constant to each channel of each sample's value, `[batch, channels_out]`.
@@ -48,6 +50,9 @@ impl Signal for Tensor<4> {
     }
     fn act(self) -> Self {
         activate(self, Activation::LeakyRelu(SLOPE))
+    }
+    fn act_resized(self, how: Resize) -> Self {
+        resize_activated(self, Activation::LeakyRelu(SLOPE), how)
     }
     fn linear_op(self, op: impl Fn(Tensor<4>) -> Tensor<4>) -> Self {
         op(self)
@@ -91,6 +96,9 @@ impl Signal for Dual<4> {
     fn act(self) -> Self {
         let slope = self.value.clone().greater_equal_elem(0.0).float().cast(self.value.dtype()) * (1.0 - SLOPE) + SLOPE;
         Self { value: self.value.act(), tangent: self.tangent * slope }
+    }
+    fn act_resized(self, how: Resize) -> Self {
+        self.act().linear_op(|x| resize(x, how))
     }
     fn linear_op(self, op: impl Fn(Tensor<4>) -> Tensor<4>) -> Self {
         Self { value: op(self.value), tangent: op(self.tangent) }
