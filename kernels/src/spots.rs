@@ -62,6 +62,14 @@ impl Spots {
         all
     }
 
+    /// How many vectors [`new`](Self::new) makes.
+    pub fn count([rows, columns]: [usize; 2], pitch: usize, lanes: usize) -> usize {
+        if columns.is_multiple_of(lanes) {
+            return rows * columns / lanes;
+        }
+        ((rows - 1) * pitch + columns).div_ceil(lanes)
+    }
+
     /// The same for several planes, `source` apart in the input and `target` in the output.
     pub fn repeated(&self, planes: usize, source: usize, target: usize) -> Self {
         let (mut spots, mut runs) = (Vec::new(), Vec::new());

@@ -18,6 +18,8 @@ pub struct Window {
     border: Border,
     /// Rows of one phase.
     rows: usize,
+    /// Phases across: those of the stride, or twice as many where each tap has its own.
+    lines: usize,
     /// Floats from one row to the next.
     pub pitch: usize,
 }
@@ -50,12 +52,18 @@ impl Window {
             needed[1]
         };
         let [rows, pitch] = [needed[0].div_ceil(stride[0]), columns.div_ceil(stride[1])];
-        Self { size, stride, padding, border, rows, pitch }
+        Self { size, stride, padding, border, rows, lines: stride[1], pitch }
+    }
+
+    /// For kernels of twice the stride, the same with so many columns of output that each tap has pixels of its own: the
+    /// same pixels twice, but no column between the rows that is no output.
+    pub fn with_taps_apart(self, columns: usize) -> Self {
+        Self { lines: 2 * self.stride[1], pitch: columns, ..self }
     }
 
     /// Floats of one channel.
     pub fn plane(&self) -> usize {
-        self.stride[0] * self.stride[1] * self.rows * self.pitch
+        self.stride[0] * self.lines * self.rows * self.pitch
     }
 
     /// Floats of several channels, with room to read beyond.
@@ -65,9 +73,9 @@ impl Window {
 
     /// How far the value under a tap is from the value under the first.
     pub fn tap(&self, row: usize, column: usize) -> usize {
-        let [down, across] = self.stride;
-        let phase = (row % down) * across + column % across;
-        (phase * self.rows + row / down) * self.pitch + column / across
+        let (down, lines) = (self.stride[0], self.lines);
+        let phase = (row % down) * lines + column % lines;
+        (phase * self.rows + row / down) * self.pitch + column / lines
     }
 
     /// Distances of all taps of all channels from the first.
@@ -96,7 +104,7 @@ impl Window {
             let plane = &mut laid_out[channel * self.plane()..][..self.plane()];
             for row in 0..self.rows * down {
                 let source = self.border.place(first * down + row, self.padding[0], height);
-                let start = (row % down * across * self.rows + row / down) * self.pitch;
+                let start = (row % down * self.lines * self.rows + row / down) * self.pitch;
                 let Some(y) = source else {
                     for phase in 0..across {
                         plane[start + phase * self.rows * self.pitch..][..self.pitch].fill(0.0);
@@ -113,6 +121,28 @@ impl Window {
                     let phase_row = &mut plane[start + phase * self.rows * self.pitch..][..self.pitch];
                     self.fill_row(source, phase, phase_row);
                 }
+            }
+            if self.lines > across {
+                let lines = across * self.rows * self.pitch;
+                for (row, plane) in plane.chunks_exact_mut(2 * lines).enumerate() {
+                    let (lines, further) = plane.split_at_mut(lines);
+                    self.fill_further(image, first * down + row, lines, further);
+                }
+            }
+        }
+    }
+
+    /// Lays out the pixels of the further taps, a place after those of the first ones, of every `down`-th row from one on.
+    #[inline(always)]
+    fn fill_further(&self, image: &[f32], first: usize, lines: &[f32], further: &mut [f32]) {
+        let [height, width] = self.size;
+        let [down, across] = self.stride;
+        further[..lines.len() - 1].copy_from_slice(&lines[1..]);
+        for (phase, line) in further.chunks_exact_mut(self.rows * self.pitch).enumerate() {
+            for (row, line) in line.chunks_exact_mut(self.pitch).enumerate() {
+                let y = self.border.place(first + row * down, self.padding[0], height);
+                let x = self.border.place(self.pitch * across + phase, self.padding[1], width);
+                line[self.pitch - 1] = y.zip(x).map_or(0.0, |(y, x)| image[y * width + x]);
             }
         }
     }
@@ -195,5 +225,38 @@ fn part(pairs: &[[f32; 2]], firsts: &mut [f32], seconds: &mut [f32]) {
     }
     for ((pair, first), second) in last_pairs.iter().zip(last_firsts).zip(last_seconds) {
         [*first, *second] = *pair;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::best;
+    use super::*;
+
+    #[test]
+    fn taps_apart_see_what_they_see_together() {
+        for border in [Border::Zero, Border::Reflect] {
+            for (size, padding, first) in [([6, 6], 1usize, 0), ([9, 7], 1, 1), ([4, 16], 0, 0), ([5, 5], 2, 1)] {
+                let image: Vec<f32> = (1..=2 * size[0] * size[1]).map(|value| value as f32).collect();
+                let tiles = [2, (size[1] + 2 * padding - 2).div_ceil(2)];
+                let together = Window::of(size, tiles, [4, 4], [2, 2], [padding; 2], border);
+                let apart = together.clone().with_taps_apart(tiles[1]);
+                let [together, apart] = [together, apart].map(|window| {
+                    let mut laid_out = vec![f32::NAN; window.length(2)];
+                    window.fill(best(), &image, 2, first, &mut laid_out);
+                    let see = move |channel: usize, tile: [usize; 2], tap: [usize; 2]| {
+                        let place = tile[0] * window.pitch + tile[1] + window.tap(tap[0], tap[1]);
+                        laid_out[channel * window.plane() + place]
+                    };
+                    (0..2 * tiles[0] * tiles[1] * 16)
+                        .map(|i| {
+                            let (tap, tile) = ([i % 4, i / 4 % 4], i / 16 % (tiles[0] * tiles[1]));
+                            see(i / 16 / (tiles[0] * tiles[1]), [tile / tiles[1], tile % tiles[1]], tap)
+                        })
+                        .collect::<Vec<f32>>()
+                });
+                assert_eq!(together, apart, "{size:?} {padding} {first} {border:?}");
+            }
+        }
     }
 }

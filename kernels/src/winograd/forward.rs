@@ -34,7 +34,12 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
     let Geometry { batch, inputs, outputs, size, padding, border, .. } = *geometry;
     let lanes = lanes(arch);
     let (size_out, tiles) = (geometry.size_out(), tiles(geometry));
-    let window = |rows| Window::of(size, [rows, tiles[1]], [SIDE; 2], [2, 2], padding, border);
+    let window = |rows| {
+        let window = Window::of(size, [rows, tiles[1]], [SIDE; 2], [2, 2], padding, border);
+        // Lanes without a tile cost more than pixels that are laid out twice.
+        let vectors = |pitch| Spots::count([rows, tiles[1]], pitch, lanes);
+        if vectors(tiles[1]) < vectors(window.pitch) { window.with_taps_apart(tiles[1]) } else { window }
+    };
     let floats_a_row = inputs * SIDE * window(1).pitch;
     let split = Split::new(batch, tiles, outputs, floats_a_row, bias);
     let window = window(split.band);
