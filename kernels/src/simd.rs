@@ -103,6 +103,28 @@ pub unsafe fn written(length: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
     values
 }
 
+/// Has a line brought near that is about to be written.
+#[inline(always)]
+pub fn prefetch_to_write(place: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which reads nothing and cannot fail, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_ET0>(place.cast());
+    }
+}
+
+/// Has a line brought near that is about to be read.
+#[inline(always)]
+pub fn prefetch_to_read(place: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which reads nothing and cannot fail, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+}
+
 /// Sums that are added up side by side: enough to hide the latency of an addition.
 const SUMS: usize = 64;
 

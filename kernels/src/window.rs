@@ -4,7 +4,7 @@
 use pulp::Arch;
 
 use super::geometry::{Border, Geometry};
-use super::simd::vectorised;
+use super::simd::{LINE, prefetch_to_read, vectorised};
 
 /// How a band of an image is laid out.
 ///
@@ -23,6 +23,10 @@ pub struct Window {
     /// Floats from one row to the next.
     pub pitch: usize,
 }
+
+/// How far ahead of the pixels that are laid out others are brought near, in floats: beyond the end of a page the processor
+/// does not look by itself.
+const AHEAD: usize = 512;
 
 /// Floats behind the last plane that vectors may read and nothing depends on.
 const SLACK: usize = 64;
@@ -112,6 +116,9 @@ impl Window {
                     continue;
                 };
                 let source = &image[y * width..][..width];
+                for x in (0..width).step_by(LINE) {
+                    prefetch_to_read(source.as_ptr().wrapping_add(x + AHEAD));
+                }
                 if across == 2 {
                     let (even, odd) = plane[start..].split_at_mut(self.rows * self.pitch);
                     self.fill_pair(source, &mut even[..self.pitch], &mut odd[..self.pitch]);

@@ -9,7 +9,7 @@ use super::{FREQUENCIES, MOST_LANES, SIDE, both_ways, of_input, sums_of_products
 use crate::conv::biases_of;
 use crate::geometry::{Geometry, Weights};
 use crate::sharing::{Split, SpotsOfTasks, Task};
-use crate::simd::{Shared, lanes, load, odd_lines, store, with_scratch, written};
+use crate::simd::{LINE, Shared, lanes, load, odd_lines, prefetch_to_write, store, with_scratch, written};
 use crate::spots::{Run, Spot, Spots};
 use crate::team::each_of;
 use crate::window::Window;
@@ -225,6 +225,13 @@ impl Tiles<'_> {
     unsafe fn block<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, row: usize, spots: &[Spot]) {
         let kernels = self.kernels.of(self.rows[0] + row);
         let products = self.products.as_mut_ptr();
+        for i in 0..M.min(self.rows[1] - row) {
+            // SAFETY: a plane of this task's output.
+            let plane = unsafe { self.target.at((row + i) * self.size[0] * self.size[1]) };
+            for j in 0..N {
+                self.announce(plane, &spots[j]);
+            }
+        }
         // SAFETY: the caller's promise; kernels of all frequencies and inputs are there.
         unsafe {
             let values = N * S::F32_LANES;
@@ -262,6 +269,18 @@ impl Tiles<'_> {
                         }
                     }
                     self.put::<S>(plane, spots.get_unchecked(j), tile);
+                }
+            }
+        }
+    }
+
+    /// Has the lines of the pixels of a vector of tiles brought near, which are about to be written.
+    #[inline(always)]
+    fn announce(&self, plane: *mut f32, spot: &Spot) {
+        for place in &self.places[spot.runs.clone()] {
+            for row in 0..place.rows {
+                for pixel in (0..place.pixels).step_by(LINE) {
+                    prefetch_to_write(plane.wrapping_add(place.start + row * self.size[1] + pixel));
                 }
             }
         }
