@@ -163,6 +163,31 @@ pub fn sum_by<const N: usize>(lists: [&[f32]; N], of: impl Fn([f32; N]) -> f32) 
     sum
 }
 
+/// Pairs that are parted together: as many as a short row has.
+const PAIRS: usize = 8;
+
+/// Puts the firsts and the seconds of pairs in a row each. To be called from [`vectorised`].
+#[inline(always)]
+pub fn part(pairs: &[[f32; 2]], firsts: &mut [f32], seconds: &mut [f32]) {
+    let ((pairs, last_pairs), (firsts, last_firsts)) = (pairs.as_chunks::<PAIRS>(), firsts.as_chunks_mut::<PAIRS>());
+    let (seconds, last_seconds) = seconds.as_chunks_mut::<PAIRS>();
+    for ((pairs, firsts), seconds) in pairs.iter().zip(firsts).zip(seconds) {
+        // As halves of integers: with these the compiler uses vectors, floats it would take one by one.
+        // SAFETY: any bits are integers.
+        let pairs: [u64; PAIRS] = unsafe { std::mem::transmute(*pairs) };
+        let (low, high) = if cfg!(target_endian = "little") { (firsts, seconds) } else { (seconds, firsts) };
+        for i in 0..PAIRS {
+            low[i] = f32::from_bits(pairs[i] as u32);
+        }
+        for i in 0..PAIRS {
+            high[i] = f32::from_bits((pairs[i] >> 32) as u32);
+        }
+    }
+    for ((pair, first), second) in last_pairs.iter().zip(last_firsts).zip(last_seconds) {
+        [*first, *second] = *pair;
+    }
+}
+
 /// Columns from rows. By the processor's own instructions: the compiler takes the numbers one by one.
 #[cfg(target_arch = "x86_64")]
 #[inline]

@@ -3,7 +3,7 @@
 
 use pulp::Arch;
 
-use super::simd::{vectorised, with_scratch};
+use super::simd::{part, vectorised, with_scratch};
 use super::team::made_of_chunks;
 
 /// A change of the size of planes, with fixed weights.
@@ -77,7 +77,6 @@ impl Resize {
     /// A line across: `line` has two values of zero before its first and after its last.
     #[inline(always)]
     fn across(self, line: &[f32], out: &mut [f32], factor: f32) {
-        let fir = |a: f32, b: f32, c: f32, d: f32| (0.125 * (a + d) + 0.375 * (b + c)) * factor;
         let length = line.len() - 4;
         match self {
             Self::Double => {
@@ -91,26 +90,34 @@ impl Resize {
                     *pair = [value * factor; 2];
                 }
             }
-            Self::Average => {
-                for (out, pair) in out.iter_mut().zip(line[2..].as_chunks::<2>().0) {
-                    *out = (pair[0] + pair[1]) * 0.5 * factor;
-                }
-            }
-            Self::Halve => {
-                let (low, high) = (line[..length + 2].as_chunks::<2>().0, line[2..].as_chunks::<2>().0);
-                for (i, out) in out.iter_mut().enumerate() {
-                    *out = fir(low[i][1], high[i][0], high[i][1], high[i + 1][0]);
-                }
-            }
             Self::Blur | Self::Unblur => {
                 let line = if self == Self::Blur { line } else { &line[1..] };
-                let count = out.len();
-                let shifted = [0, 1, 2, 3].map(|i| &line[i..][..count]);
-                for (i, out) in out.iter_mut().enumerate() {
-                    *out = fir(shifted[0][i], shifted[1][i], shifted[2][i], shifted[3][i]);
-                }
+                weigh([0, 1, 2, 3].map(|i| &line[i..]), out, factor);
+            }
+            Self::Halve | Self::Average => unreachable!("these go by pairs"),
+        }
+    }
+
+    /// A line across to half as many values, from the first and the second of each pair of such a line.
+    #[inline(always)]
+    fn across_pairs(self, firsts: &[f32], seconds: &[f32], out: &mut [f32], factor: f32) {
+        if self == Self::Halve {
+            weigh([seconds, &firsts[1..], &seconds[1..], &firsts[2..]], out, factor);
+        } else {
+            for (out, (first, second)) in out.iter_mut().zip(firsts[1..].iter().zip(&seconds[1..])) {
+                *out = (first + second) * 0.5 * factor;
             }
         }
+    }
+}
+
+/// The means of four values by the taps \[1, 3, 3, 1\]/8, multiplied by a factor.
+#[inline(always)]
+fn weigh(values: [&[f32]; 4], out: &mut [f32], factor: f32) {
+    let count = out.len();
+    let [a, b, c, d] = values.map(|values| &values[..count]);
+    for i in 0..count {
+        out[i] = (0.125 * (a[i] + d[i]) + 0.375 * (b[i] + c[i])) * factor;
     }
 }
 
@@ -126,19 +133,41 @@ pub fn resize(arch: Arch, planes: &[f32], [height, width]: [usize; 2], how: Resi
     unsafe { made_of_chunks(count * tall * wide, tall * wide, fill) }
 }
 
+/// Lines that are mixed before they go across, in floats: they stay in the first cache. What has just been written a vector
+/// at a time cannot be read at once at other places.
+const LINES: usize = 1 << 11;
+
 /// Resizes one plane, and multiplies it by a factor.
 pub fn resize_plane(arch: Arch, plane: &[f32], width: usize, how: Resize, factor: f32, out: &mut [f32]) {
     let wide = how.length(width);
-    with_scratch(width + 4, |line| {
-        line[..2].fill(0.0);
-        line[width + 2..].fill(0.0);
+    // Whole pairs.
+    let pitch = (width + 4).next_multiple_of(2);
+    let at_once = (LINES / pitch).max(1);
+    with_scratch(2 * at_once * pitch, |scratch| {
+        let (lines, pairs) = scratch.split_at_mut(at_once * pitch);
         vectorised(
             arch,
             #[inline(always)]
             || {
-                for (row, out) in out.chunks_exact_mut(wide).enumerate() {
-                    mix(plane, width, how.sources(row), &mut line[2..width + 2]);
-                    how.across(line, out, factor);
+                for (block, out) in out.chunks_mut(at_once * wide).enumerate() {
+                    let lines = &mut lines[..out.len() / wide * pitch];
+                    for (i, line) in lines.chunks_exact_mut(pitch).enumerate() {
+                        line[..2].fill(0.0);
+                        line[width + 2..].fill(0.0);
+                        mix(plane, width, how.sources(block * at_once + i), &mut line[2..width + 2]);
+                    }
+                    if !matches!(how, Resize::Halve | Resize::Average) {
+                        for (line, out) in lines.chunks_exact(pitch).zip(out.chunks_exact_mut(wide)) {
+                            how.across(&line[..width + 4], out, factor);
+                        }
+                        continue;
+                    }
+                    let (firsts, seconds) = pairs[..lines.len()].split_at_mut(lines.len() / 2);
+                    part(lines.as_chunks().0, firsts, seconds);
+                    let pairs = firsts.chunks_exact(pitch / 2).zip(seconds.chunks_exact(pitch / 2));
+                    for ((firsts, seconds), out) in pairs.zip(out.chunks_exact_mut(wide)) {
+                        how.across_pairs(firsts, seconds, out, factor);
+                    }
                 }
             },
         );
