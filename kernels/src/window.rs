@@ -4,7 +4,7 @@
 use pulp::Arch;
 
 use super::geometry::{Border, Geometry};
-use super::simd::{LINE, prefetch_to_read, vectorised};
+use super::simd::{LINE, part, prefetch_to_read, vectorised};
 
 /// How a band of an image is laid out.
 ///
@@ -103,6 +103,7 @@ impl Window {
     fn fill_channels(&self, image: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
         let [height, width] = self.size;
         let [down, across] = self.stride;
+        let pairs = (across == 2).then(|| Pairs::of(self));
         for channel in 0..channels {
             let image = &image[channel * height * width..][..height * width];
             let plane = &mut laid_out[channel * self.plane()..][..self.plane()];
@@ -119,9 +120,8 @@ impl Window {
                 for x in (0..width).step_by(LINE) {
                     prefetch_to_read(source.as_ptr().wrapping_add(x + AHEAD));
                 }
-                if across == 2 {
-                    let (even, odd) = plane[start..].split_at_mut(self.rows * self.pitch);
-                    self.fill_pair(source, &mut even[..self.pitch], &mut odd[..self.pitch]);
+                if let Some(pairs) = &pairs {
+                    pairs.fill(source, &mut plane[start..]);
                     continue;
                 }
                 for phase in 0..across {
@@ -176,30 +176,6 @@ impl Window {
         self.fill_border(source, phase, row, [start, end]);
     }
 
-    /// Lays out the pixels of a row by turns in two, both read once.
-    #[inline(always)]
-    fn fill_pair(&self, source: &[f32], even: &mut [f32], odd: &mut [f32]) {
-        let [_, before] = self.padding;
-        // The first pixel goes to the row of its place, the second to the other one, there or one further on.
-        let (start, turned) = (before / 2, before % 2 == 1);
-        let (mut of_first, mut of_second) = (&mut even[start..], &mut odd[start..]);
-        if turned {
-            (of_first, of_second) = (&mut odd[start..], &mut even[start + 1..]);
-        }
-        let pairs = (source.len() / 2).min(of_first.len()).min(of_second.len());
-        part(&source.as_chunks().0[..pairs], &mut of_first[..pairs], &mut of_second[..pairs]);
-        let mut firsts = pairs;
-        if 2 * pairs < source.len() && pairs < of_first.len() {
-            of_first[pairs] = source[2 * pairs];
-            firsts += 1;
-        }
-        let (of_first, of_second) =
-            ([start, start + firsts], [start + usize::from(turned), start + usize::from(turned) + pairs]);
-        let [of_even, of_odd] = if turned { [of_second, of_first] } else { [of_first, of_second] };
-        self.fill_border(source, 0, even, of_even);
-        self.fill_border(source, 1, odd, of_odd);
-    }
-
     /// Lays out what a row of a phase has outside of the image.
     #[inline(always)]
     fn fill_border(&self, source: &[f32], phase: usize, row: &mut [f32], [start, end]: [usize; 2]) {
@@ -210,28 +186,53 @@ impl Window {
     }
 }
 
-/// Pairs that are parted together: as many as a short row has.
-const PAIRS: usize = 8;
+/// How a row is laid out by turns in two, even and odd places, each pixel read once.
+struct Pairs {
+    /// Floats from the even to the odd places.
+    apart: usize,
+    /// The place of the first pixel, and whether it is an odd one: then the second goes to the even place behind it.
+    start: usize,
+    turned: bool,
+    /// Pairs, and whether a first pixel without a second follows.
+    count: usize,
+    one_more: bool,
+    /// The places outside of the image, and which pixels stand there.
+    border: Vec<(usize, Option<usize>)>,
+}
 
-/// Puts the firsts and the seconds of pairs in a row each.
-#[inline(always)]
-fn part(pairs: &[[f32; 2]], firsts: &mut [f32], seconds: &mut [f32]) {
-    let ((pairs, last_pairs), (firsts, last_firsts)) = (pairs.as_chunks::<PAIRS>(), firsts.as_chunks_mut::<PAIRS>());
-    let (seconds, last_seconds) = seconds.as_chunks_mut::<PAIRS>();
-    for ((pairs, firsts), seconds) in pairs.iter().zip(firsts).zip(seconds) {
-        // As halves of integers: with these the compiler uses vectors, floats it would take one by one.
-        // SAFETY: any bits are integers.
-        let pairs: [u64; PAIRS] = unsafe { std::mem::transmute(*pairs) };
-        let (low, high) = if cfg!(target_endian = "little") { (firsts, seconds) } else { (seconds, firsts) };
-        for i in 0..PAIRS {
-            low[i] = f32::from_bits(pairs[i] as u32);
-        }
-        for i in 0..PAIRS {
-            high[i] = f32::from_bits((pairs[i] >> 32) as u32);
-        }
+impl Pairs {
+    fn of(window: &Window) -> Self {
+        let Window { size: [_, width], padding: [_, before], border, rows, pitch, .. } = *window;
+        let (apart, start, turned) = (rows * pitch, before / 2, before % 2 == 1);
+        let room = [pitch - start, pitch - start - usize::from(turned)];
+        let count = (width / 2).min(room[0]).min(room[1]);
+        let one_more = 2 * count < width && count < room[0];
+        let [firsts, seconds] = [[start, count + usize::from(one_more)], [start + usize::from(turned), count]]
+            .map(|[from, n]| from..from + n);
+        let filled = if turned { [seconds, firsts] } else { [firsts, seconds] };
+        let outside = [0, 1].into_iter().flat_map(|phase| {
+            let places = (0..pitch).filter(|place| !filled[phase].contains(place)).collect::<Vec<_>>();
+            places.into_iter().map(move |i| (phase * apart + i, border.place(2 * i + phase, before, width)))
+        });
+        Self { apart, start, turned, count, one_more, border: outside.collect() }
     }
-    for ((pair, first), second) in last_pairs.iter().zip(last_firsts).zip(last_seconds) {
-        [*first, *second] = *pair;
+
+    /// Lays out a row, whose even places begin here.
+    #[inline(always)]
+    fn fill(&self, source: &[f32], target: &mut [f32]) {
+        let (even, odd) = target.split_at_mut(self.apart);
+        let (firsts, seconds) = if self.turned {
+            (&mut odd[self.start..], &mut even[self.start + 1..])
+        } else {
+            (&mut even[self.start..], &mut odd[self.start..])
+        };
+        part(&source.as_chunks().0[..self.count], &mut firsts[..self.count], &mut seconds[..self.count]);
+        if self.one_more {
+            firsts[self.count] = source[2 * self.count];
+        }
+        for (place, pixel) in &self.border {
+            target[*place] = pixel.map_or(0.0, |pixel| source[pixel]);
+        }
     }
 }
 
