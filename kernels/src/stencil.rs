@@ -74,41 +74,45 @@ impl Resize {
         matrix
     }
 
-    /// A line across: `line` has two values of zero before its first and after its last.
+    /// Whether the first and the second value of each pair are asked for.
+    fn parts_pairs(self) -> bool {
+        matches!(self, Self::Halve | Self::Average)
+    }
+
+    /// A line across.
     #[inline(always)]
-    fn across(self, line: &[f32], out: &mut [f32], factor: f32) {
-        let length = line.len() - 4;
+    fn across(self, Line { all, firsts, seconds }: Line, out: &mut [f32], factor: f32) {
+        let length = all.len() - 4;
         match self {
             Self::Double => {
-                let (before, here, after) = (&line[1..][..length], &line[2..][..length], &line[3..][..length]);
+                let (before, here, after) = (&all[1..][..length], &all[2..][..length], &all[3..][..length]);
                 for (i, pair) in out.as_chunks_mut::<2>().0.iter_mut().enumerate() {
                     *pair = [(0.25 * before[i] + 0.75 * here[i]) * factor, (0.75 * here[i] + 0.25 * after[i]) * factor];
                 }
             }
             Self::Repeat => {
-                for (pair, value) in out.as_chunks_mut::<2>().0.iter_mut().zip(&line[2..]) {
+                for (pair, value) in out.as_chunks_mut::<2>().0.iter_mut().zip(&all[2..]) {
                     *pair = [value * factor; 2];
                 }
             }
-            Self::Blur | Self::Unblur => {
-                let line = if self == Self::Blur { line } else { &line[1..] };
-                weigh([0, 1, 2, 3].map(|i| &line[i..]), out, factor);
+            Self::Average => {
+                for (out, (first, second)) in out.iter_mut().zip(firsts[1..].iter().zip(&seconds[1..])) {
+                    *out = (first + second) * 0.5 * factor;
+                }
             }
-            Self::Halve | Self::Average => unreachable!("these go by pairs"),
+            Self::Halve => weigh([seconds, &firsts[1..], &seconds[1..], &firsts[2..]], out, factor),
+            Self::Blur => weigh([0, 1, 2, 3].map(|i| &all[i..]), out, factor),
+            Self::Unblur => weigh([1, 2, 3, 4].map(|i| &all[i..]), out, factor),
         }
     }
+}
 
-    /// A line across to half as many values, from the first and the second of each pair of such a line.
-    #[inline(always)]
-    fn across_pairs(self, firsts: &[f32], seconds: &[f32], out: &mut [f32], factor: f32) {
-        if self == Self::Halve {
-            weigh([seconds, &firsts[1..], &seconds[1..], &firsts[2..]], out, factor);
-        } else {
-            for (out, (first, second)) in out.iter_mut().zip(firsts[1..].iter().zip(&seconds[1..])) {
-                *out = (first + second) * 0.5 * factor;
-            }
-        }
-    }
+/// A line with two values of zero before its first and after its last.
+struct Line<'a> {
+    all: &'a [f32],
+    /// Of each pair of `all`, where they are asked for.
+    firsts: &'a [f32],
+    seconds: &'a [f32],
 }
 
 /// The means of four values by the taps \[1, 3, 3, 1\]/8, multiplied by a factor.
@@ -156,17 +160,14 @@ pub fn resize_plane(arch: Arch, plane: &[f32], width: usize, how: Resize, factor
                         line[width + 2..].fill(0.0);
                         mix(plane, width, how.sources(block * at_once + i), &mut line[2..width + 2]);
                     }
-                    if !matches!(how, Resize::Halve | Resize::Average) {
-                        for (line, out) in lines.chunks_exact(pitch).zip(out.chunks_exact_mut(wide)) {
-                            how.across(&line[..width + 4], out, factor);
-                        }
-                        continue;
-                    }
                     let (firsts, seconds) = pairs[..lines.len()].split_at_mut(lines.len() / 2);
-                    part(lines.as_chunks().0, firsts, seconds);
+                    if how.parts_pairs() {
+                        part(lines.as_chunks().0, firsts, seconds);
+                    }
                     let pairs = firsts.chunks_exact(pitch / 2).zip(seconds.chunks_exact(pitch / 2));
-                    for ((firsts, seconds), out) in pairs.zip(out.chunks_exact_mut(wide)) {
-                        how.across_pairs(firsts, seconds, out, factor);
+                    let lines = lines.chunks_exact(pitch).zip(pairs);
+                    for ((line, (firsts, seconds)), out) in lines.zip(out.chunks_exact_mut(wide)) {
+                        how.across(Line { all: &line[..width + 4], firsts, seconds }, out, factor);
                     }
                 }
             },
