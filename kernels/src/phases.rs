@@ -98,9 +98,10 @@ impl Phases {
                     by_turns(phase(0), phase(1), padding[1], to);
                     continue;
                 }
-                for (x, value) in to.iter_mut().enumerate() {
+                for x in 0..across.min(width) {
                     let place = x + padding[1];
-                    *value = phase(place % across)[place / across];
+                    let values = &phase(place % across)[place / across..];
+                    to[x..].iter_mut().step_by(across).zip(values).for_each(|(to, value)| *to = *value);
                 }
             }
         }
