@@ -25,10 +25,10 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
     if winograd::forward::suits(geometry) {
         return winograd::forward::forward(arch, geometry, input, weights, bias);
     }
-    let Geometry { batch, inputs, outputs, kernel, stride, .. } = *geometry;
+    let Geometry { batch, inputs, outputs, kernel, .. } = *geometry;
     let weights = weights.plain(geometry);
     let [height, width] = geometry.size_out();
-    let floats_a_row = inputs * Window::new(geometry, 1).pitch * stride[0] * stride[1];
+    let floats_a_row = inputs * Window::new(geometry, 1).floats_a_row();
     let split = Split::new(batch, [height, width], outputs, floats_a_row, bias);
     let window = Window::new(geometry, split.band);
     let offsets = window.offsets(inputs, kernel);
@@ -95,7 +95,7 @@ pub fn input_gradient(
     let window = |rows| {
         Window::of(size_out, [rows, phase_columns], phases.reach, [1, 1], phases.reach.map(|r| r - 1), Border::Zero)
     };
-    let floats_a_row = outputs * window(1).pitch + inputs * phase_columns;
+    let floats_a_row = outputs * window(1).floats_a_row() + inputs * phase_columns;
     let split = Split::new(batch, [phase_rows, phase_columns], inputs, floats_a_row, bias);
     let window = window(split.band);
     let image = window.length(outputs);

@@ -67,7 +67,12 @@ impl Window {
 
     /// Floats of one channel.
     pub fn plane(&self) -> usize {
-        self.stride[0] * self.lines * self.rows * self.pitch
+        self.rows * self.floats_a_row()
+    }
+
+    /// Floats that a row of output more takes in one channel.
+    pub fn floats_a_row(&self) -> usize {
+        self.stride[0] * self.lines * self.pitch
     }
 
     /// Floats of several channels, with room to read beyond.

@@ -40,7 +40,7 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
         let vectors = |pitch| Spots::count([rows, tiles[1]], pitch, lanes);
         if vectors(tiles[1]) < vectors(window.pitch) { window.with_taps_apart(tiles[1]) } else { window }
     };
-    let floats_a_row = inputs * SIDE * window(1).pitch;
+    let floats_a_row = inputs * window(tiles[0]).floats_a_row();
     let split = Split::new(batch, tiles, outputs, floats_a_row, bias);
     let window = window(split.band);
     let image = window.length(inputs);
