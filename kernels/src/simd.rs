@@ -108,7 +108,7 @@ pub unsafe fn written(length: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
 pub fn prefetch_to_write(place: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // The compiler's own hint brings the line as one to read.
-    // SAFETY: a hint, which reads nothing and cannot fail, whatever the address.
+    // SAFETY: a hint, which reads nothing and cannot fail, whatever the address; processors without it do nothing.
     unsafe {
         std::arch::asm!("prefetchw [{}]", in(reg) place, options(readonly, nostack, preserves_flags));
     }
