@@ -12,8 +12,8 @@ pub const ROWS: usize = 8;
 
 /// How the work of a convolution is shared out: every task has some images, or a band of one, and some output channels.
 pub struct Split {
-    /// Images of a task.
-    images: usize,
+    /// Images of a task, at most.
+    pub images: usize,
     /// Rows of pixels of a task.
     pub band: usize,
     /// Output channels of a task.
@@ -45,7 +45,8 @@ impl Split {
         floats_a_row: usize,
         bias: Option<&[f32]>,
     ) -> Self {
-        let wanted = 2 * threads();
+        // More than threads, to even out how long they take.
+        let wanted = if threads() == 1 { 1 } else { 2 * threads() };
         let fits = (BAND / floats_a_row).max(1);
         let alone = rows > fits || bias.is_some_and(|bias| bias.len() != channels);
         let images = if alone { 1 } else { (PIXELS / (rows * columns)).clamp(1, batch).min(fits / rows) };

@@ -190,17 +190,19 @@ pub fn part(pairs: &[[f32; 2]], firsts: &mut [f32], seconds: &mut [f32]) {
 
 /// Columns from rows. By the processor's own instructions: the compiler takes the numbers one by one.
 #[cfg(target_arch = "x86_64")]
-#[inline]
+#[inline(always)]
 pub fn transposed(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
     use std::arch::x86_64::{_MM_TRANSPOSE4_PS, _mm_loadu_ps, _mm_storeu_ps};
     let mut columns = [[0.0; 4]; 4];
     // SAFETY: every x86-64 processor has these instructions; all rows and columns have four numbers.
     unsafe {
-        let [mut a, mut b, mut c, mut d] = rows.map(|row| _mm_loadu_ps(row.as_ptr()));
+        let [mut a, mut b] = [_mm_loadu_ps(rows[0].as_ptr()), _mm_loadu_ps(rows[1].as_ptr())];
+        let [mut c, mut d] = [_mm_loadu_ps(rows[2].as_ptr()), _mm_loadu_ps(rows[3].as_ptr())];
         _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
-        for (column, values) in columns.iter_mut().zip([a, b, c, d]) {
-            _mm_storeu_ps(column.as_mut_ptr(), values);
-        }
+        _mm_storeu_ps(columns[0].as_mut_ptr(), a);
+        _mm_storeu_ps(columns[1].as_mut_ptr(), b);
+        _mm_storeu_ps(columns[2].as_mut_ptr(), c);
+        _mm_storeu_ps(columns[3].as_mut_ptr(), d);
     }
     columns
 }

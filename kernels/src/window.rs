@@ -4,7 +4,7 @@
 use pulp::Arch;
 
 use super::geometry::{Border, Geometry};
-use super::simd::{LINE, part, prefetch_to_read, vectorised};
+use super::simd::{LINE, part, prefetch_to_read, transposed, vectorised, with_scratch};
 
 /// How a band of an image is laid out.
 ///
@@ -18,11 +18,14 @@ pub struct Window {
     border: Border,
     /// Rows of one phase.
     rows: usize,
-    /// Phases across: those of the stride, or twice as many where each tap has its own.
+    /// Phases across: those of the stride, or as many as taps where each has its own.
     lines: usize,
     /// Floats from one row to the next.
     pub pitch: usize,
 }
+
+/// Pixels that are turned together where they are laid out in four lines.
+const FOUR: usize = 4;
 
 /// How far ahead of the pixels that are laid out others are brought near, in floats: beyond the end of a page the processor
 /// does not look by itself.
@@ -59,10 +62,10 @@ impl Window {
         Self { size, stride, padding, border, rows, lines: stride[1], pitch }
     }
 
-    /// For kernels of twice the stride, the same with so many columns of output that each tap has pixels of its own: the
-    /// same pixels twice, but no column between the rows that is no output.
-    pub fn with_taps_apart(self, columns: usize) -> Self {
-        Self { lines: 2 * self.stride[1], pitch: columns, ..self }
+    /// For kernels of at most twice the stride across, the same with so many columns of output that each of the `taps` across has
+    /// pixels of its own: some pixels twice, but no column between the rows that is no output.
+    pub fn with_taps_apart(self, columns: usize, taps: usize) -> Self {
+        Self { lines: taps, pitch: columns, ..self }
     }
 
     /// Floats of one channel.
@@ -96,19 +99,23 @@ impl Window {
 
     /// Lays out channels, `[channels, height, width]`, from row `first` of the output on.
     pub fn fill(&self, arch: Arch, image: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
-        vectorised(
-            arch,
-            #[inline(always)]
-            || self.fill_channels(image, channels, first, laid_out),
-        );
+        with_scratch(Fours::places(self), |line| {
+            line.fill(0.0);
+            vectorised(
+                arch,
+                #[inline(always)]
+                || self.fill_channels(image, channels, first, line, laid_out),
+            );
+        });
         laid_out[channels * self.plane()..self.length(channels)].fill(0.0);
     }
 
     #[inline(always)]
-    fn fill_channels(&self, image: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
+    fn fill_channels(&self, image: &[f32], channels: usize, first: usize, line: &mut [f32], laid_out: &mut [f32]) {
         let [height, width] = self.size;
         let [down, across] = self.stride;
         let pairs = (across == 2).then(|| Pairs::of(self));
+        let fours = (across == FOUR).then(|| Fours::of(self));
         for channel in 0..channels {
             let image = &image[channel * height * width..][..height * width];
             let plane = &mut laid_out[channel * self.plane()..][..self.plane()];
@@ -116,7 +123,7 @@ impl Window {
                 let source = self.border.place(first * down + row, self.padding[0], height);
                 let start = (row % down * self.lines * self.rows + row / down) * self.pitch;
                 let Some(y) = source else {
-                    for phase in 0..across {
+                    for phase in 0..if fours.is_some() { self.lines } else { across } {
                         plane[start + phase * self.rows * self.pitch..][..self.pitch].fill(0.0);
                     }
                     continue;
@@ -129,15 +136,19 @@ impl Window {
                     pairs.fill(source, &mut plane[start..]);
                     continue;
                 }
+                if let Some(fours) = &fours {
+                    fours.fill(source, line, &mut plane[start..]);
+                    continue;
+                }
                 for phase in 0..across {
                     let phase_row = &mut plane[start + phase * self.rows * self.pitch..][..self.pitch];
                     self.fill_row(source, phase, phase_row);
                 }
             }
-            if self.lines > across {
-                let lines = across * self.rows * self.pitch;
-                for (row, plane) in plane.chunks_exact_mut(2 * lines).enumerate() {
-                    let (lines, further) = plane.split_at_mut(lines);
+            if self.lines > across && fours.is_none() {
+                let line = self.rows * self.pitch;
+                for (row, plane) in plane.chunks_exact_mut(self.lines * line).enumerate() {
+                    let (lines, further) = plane.split_at_mut(across * line);
                     self.fill_further(image, first * down + row, lines, further);
                 }
             }
@@ -149,7 +160,8 @@ impl Window {
     fn fill_further(&self, image: &[f32], first: usize, lines: &[f32], further: &mut [f32]) {
         let [height, width] = self.size;
         let [down, across] = self.stride;
-        further[..lines.len() - 1].copy_from_slice(&lines[1..]);
+        let shifted = further.len().min(lines.len() - 1);
+        further[..shifted].copy_from_slice(&lines[1..=shifted]);
         for (phase, line) in further.chunks_exact_mut(self.rows * self.pitch).enumerate() {
             for (row, line) in line.chunks_exact_mut(self.pitch).enumerate() {
                 let y = self.border.place(first + row * down, self.padding[0], height);
@@ -241,6 +253,69 @@ impl Pairs {
     }
 }
 
+/// How a row is laid out by turns in four lines, of four pixels at least, and in further ones that begin with the second pixels of
+/// the first ones.
+struct Fours {
+    /// Where the first pixel stands among all places, and how many follow it there.
+    before: usize,
+    inside: usize,
+    /// The places outside of the image where pixels stand, and which.
+    outside: Vec<(usize, usize)>,
+    /// Places of a line, and how far lines are apart.
+    pitch: usize,
+    apart: usize,
+    /// Further lines.
+    further: usize,
+}
+
+impl Fours {
+    fn of(window: &Window) -> Self {
+        let Window { size: [_, width], padding: [_, before], border, rows, pitch, .. } = *window;
+        let places = Self::places(window);
+        let inside = width.min(places - before);
+        let outside = (0..before).chain(before + inside..places);
+        let outside = outside.filter_map(|place| Some((place, border.place(place, before, width)?))).collect();
+        Self { before, inside, outside, pitch, apart: rows * pitch, further: window.lines - FOUR }
+    }
+
+    /// Places of all lines, with those that follow them.
+    fn places(window: &Window) -> usize {
+        FOUR * (window.pitch + 1)
+    }
+
+    /// Lays out a row, whose first line begins here, with room for it as it is.
+    #[inline(always)]
+    fn fill(&self, source: &[f32], row: &mut [f32], target: &mut [f32]) {
+        row[self.before..][..self.inside].copy_from_slice(&source[..self.inside]);
+        for (place, pixel) in &self.outside {
+            row[*place] = source[*pixel];
+        }
+        let places = row.as_chunks::<FOUR>().0;
+        // The last ones begin so early that all are there.
+        let mut place = 0;
+        while place < self.pitch {
+            let first = place.min(self.pitch - FOUR);
+            let block = places[first..].first_chunk::<FOUR>().expect("a line has as many");
+            let lines = transposed([&block[0], &block[1], &block[2], &block[3]]);
+            for line in 0..FOUR {
+                target[line * self.apart + first..][..FOUR].copy_from_slice(&lines[line]);
+            }
+            for line in 0..self.further {
+                let to = (FOUR + line) * self.apart + first;
+                if first > 0 {
+                    target[to - 1..][..FOUR].copy_from_slice(&lines[line]);
+                } else {
+                    target[to..][..FOUR - 1].copy_from_slice(&lines[line][1..]);
+                }
+            }
+            place += FOUR;
+        }
+        for line in 0..self.further {
+            target[(FOUR + line) * self.apart + self.pitch - 1] = places[self.pitch][line];
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::simd::best;
@@ -249,27 +324,39 @@ mod tests {
     #[test]
     fn taps_apart_see_what_they_see_together() {
         for border in [Border::Zero, Border::Reflect] {
-            for (size, padding, first) in [([6, 6], 1usize, 0), ([9, 7], 1, 1), ([4, 16], 0, 0), ([5, 5], 2, 1)] {
-                let image: Vec<f32> = (1..=2 * size[0] * size[1]).map(|value| value as f32).collect();
-                let tiles = [2, (size[1] + 2 * padding - 2).div_ceil(2)];
-                let together = Window::of(size, tiles, [4, 4], [2, 2], [padding; 2], border);
-                let apart = together.clone().with_taps_apart(tiles[1]);
-                let [together, apart] = [together, apart].map(|window| {
-                    let mut laid_out = vec![f32::NAN; window.length(2)];
-                    window.fill(best(), &image, 2, first, &mut laid_out);
-                    let see = move |channel: usize, tile: [usize; 2], tap: [usize; 2]| {
-                        let place = tile[0] * window.pitch + tile[1] + window.tap(tap[0], tap[1]);
-                        laid_out[channel * window.plane() + place]
-                    };
-                    (0..2 * tiles[0] * tiles[1] * 16)
-                        .map(|i| {
-                            let (tap, tile) = ([i % 4, i / 4 % 4], i / 16 % (tiles[0] * tiles[1]));
-                            see(i / 16 / (tiles[0] * tiles[1]), [tile / tiles[1], tile % tiles[1]], tap)
-                        })
-                        .collect::<Vec<f32>>()
-                });
-                assert_eq!(together, apart, "{size:?} {padding} {first} {border:?}");
+            for (size, padding, first) in [([6, 6], 1usize, 0), ([9, 7], 1, 1), ([4, 16], 0, 0), ([5, 5], 2, 1), ([9, 33], 1, 0)] {
+                for (kernel, stride) in [([4, 4], [2, 2]), ([4, 6], [2, 4])] {
+                    taps_apart(size, padding, first, border, kernel, stride);
+                }
             }
         }
+    }
+
+    /// Two channels, with tiles of two rows.
+    fn taps_apart(
+        size: [usize; 2],
+        padding: usize,
+        first: usize,
+        border: Border,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+    ) {
+        let image: Vec<f32> = (1..=2 * size[0] * size[1]).map(|value| value as f32).collect();
+        let tiles = [2, (size[1] + 2 * padding - 2).div_ceil(stride[1]).max(4)];
+        let together = Window::of(size, tiles, kernel, stride, [padding; 2], border);
+        let apart = together.clone().with_taps_apart(tiles[1], kernel[1]);
+        let [together, apart] = [together, apart].map(|window| {
+            let mut laid_out = vec![f32::NAN; window.length(2)];
+            window.fill(best(), &image, 2, first, &mut laid_out);
+            let mut seen = Vec::new();
+            for (channel, tile) in (0..2).flat_map(|channel| (0..tiles[0] * tiles[1]).map(move |tile| (channel, tile))) {
+                for (row, column) in (0..kernel[0]).flat_map(|row| (0..kernel[1]).map(move |column| (row, column))) {
+                    let place = tile / tiles[1] * window.pitch + tile % tiles[1] + window.tap(row, column);
+                    seen.push(laid_out[channel * window.plane() + place]);
+                }
+            }
+            seen
+        });
+        assert_eq!(together, apart, "{size:?} {padding} {first} {border:?} {kernel:?}");
     }
 }

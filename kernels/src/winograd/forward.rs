@@ -4,12 +4,16 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::gathered::{Gathered, MOST_COLUMNS};
 use super::kernels::{FEWER_ROWS, Kernels, MOST_ROWS};
-use super::{FREQUENCIES, MOST_LANES, SIDE, both_ways, of_input, sums_of_products, tiles, to_output};
+use super::{
+    FREQUENCIES, MOST_LANES, SIDES, STEPS, both_ways, of_input, of_input_across, sums_of_products, tiles, to_output,
+    to_output_across,
+};
 use crate::conv::biases_of;
 use crate::geometry::{Geometry, Weights};
 use crate::sharing::{Split, SpotsOfTasks, Task};
-use crate::simd::{LINE, Shared, lanes, load, odd_lines, prefetch_to_write, store, with_scratch, written};
+use crate::simd::{LINE, Shared, lanes, load, odd_lines, prefetch_to_write, store, transposed, with_scratch, written};
 use crate::spots::{Run, Spot, Spots};
 use crate::team::each_of;
 use crate::window::Window;
@@ -17,11 +21,11 @@ use crate::window::Window;
 /// Vectors of tiles that the inner loop takes together.
 const VECTORS: usize = 3;
 
-/// Tiles below which transformed kernels are not read often enough: those that stay in the second cache, and others.
-const FEWEST_TILES: [usize; 2] = [64, 128];
+/// Tiles below which transformed kernels are not read often enough: those that lie in the third cache at most, and others.
+const FEWEST_TILES: [usize; 2] = [16, 64];
 
-/// Kernels that stay in the second cache once they are transformed, to 64 bytes each: a megabyte.
-const NEAR: usize = 1 << 14;
+/// Kernels that lie in the third cache once they are transformed, to 96 bytes each: 12 megabytes.
+const NEAR: usize = 1 << 17;
 
 /// Whether this is the faster way.
 pub fn suits(geometry: &Geometry) -> bool {
@@ -35,40 +39,45 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
     let lanes = lanes(arch);
     let (size_out, tiles) = (geometry.size_out(), tiles(geometry));
     let window = |rows| {
-        let window = Window::of(size, [rows, tiles[1]], [SIDE; 2], [2, 2], padding, border);
+        let window = Window::of(size, [rows, tiles[1]], SIDES, STEPS, padding, border);
         // Lanes without a tile cost more than pixels that are laid out twice.
         let vectors = |pitch| Spots::count([rows, tiles[1]], pitch, lanes);
-        if vectors(tiles[1]) < vectors(window.pitch) { window.with_taps_apart(tiles[1]) } else { window }
+        if vectors(tiles[1]) < vectors(window.pitch) { window.with_taps_apart(tiles[1], SIDES[1]) } else { window }
     };
-    let floats_a_row = inputs * window(tiles[0]).floats_a_row();
+    let small = tiles[1] <= MOST_COLUMNS;
+    let floats_a_row = inputs * if small { FREQUENCIES * tiles[1] } else { window(tiles[0]).floats_a_row() };
     let split = Split::new(batch, tiles, outputs, floats_a_row, bias);
-    let window = window(split.band);
-    let image = window.length(inputs);
+    let source = if small && split.band == tiles[0] {
+        Source::Gathered(Gathered::new(geometry, tiles, split.images, lanes))
+    } else {
+        Source::Window(window(split.band))
+    };
     let tasks = split.tasks(batch, tiles[0], outputs);
-    let spots = SpotsOfTasks::new(&tasks, |images, rows| {
-        Spots::new([rows, tiles[1]], window.pitch, lanes).repeated(images, image, rows * tiles[1])
+    let spots = SpotsOfTasks::new(&tasks, |images, rows| match &source {
+        Source::Gathered(_) => Spots::new([images * rows, tiles[1]], tiles[1], lanes),
+        Source::Window(window) => {
+            Spots::new([rows, tiles[1]], window.pitch, lanes).repeated(images, window.length(inputs), rows * tiles[1])
+        }
     });
-    let taps: [[usize; SIDE]; SIDE] = std::array::from_fn(|y| std::array::from_fn(|x| window.tap(y, x)));
+    let taps: [[usize; SIDES[1]]; SIDES[0]] = std::array::from_fn(|y| std::array::from_fn(|x| source.tap(y, x)));
     let fill = |kernels: Kernels, target: Shared| {
         each_of(&tasks, |_, task| {
             let spots = spots.of(task);
-            let laid_out = (task.images * image).next_multiple_of(MOST_LANES);
+            let laid_out = source.length(inputs, task.images).next_multiple_of(MOST_LANES);
             let transformed = FREQUENCIES * odd_lines(inputs * VECTORS * lanes);
             let products = FREQUENCIES * MOST_ROWS * VECTORS * lanes;
             with_scratch(laid_out + transformed + products, |scratch| {
-                let (source, scratch) = scratch.split_at_mut(laid_out);
-                for (i, source) in source.chunks_exact_mut(image).take(task.images).enumerate() {
-                    let input = &input[(task.image + i) * inputs * geometry.area()..][..inputs * geometry.area()];
-                    window.fill(arch, input, inputs, task.first, source);
-                }
+                let (laid_out, scratch) = scratch.split_at_mut(laid_out);
+                let area = inputs * geometry.area();
+                source.fill(arch, &input[task.image * area..][..task.images * area], inputs, task.first, laid_out);
                 let (transformed, products) = scratch.split_at_mut(transformed);
                 let image = outputs * geometry.area_out();
                 let place = |run| Place::of(run, task, [task.rows, tiles[1]], size_out, image);
                 let places: Vec<Place> = spots.runs.iter().map(place).collect();
                 let mut tiles = Tiles {
                     inputs,
-                    source,
-                    plane: window.plane(),
+                    source: laid_out,
+                    plane: source.plane(),
                     taps: &taps,
                     spots,
                     transformed,
@@ -91,6 +100,54 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
     })
 }
 
+/// How the images of a task are laid out.
+enum Source<'a> {
+    /// One after another, the pixels of each once or twice.
+    Window(Window),
+    /// Tile by tile.
+    Gathered(Gathered<'a>),
+}
+
+impl Source<'_> {
+    /// Floats of a channel.
+    fn plane(&self) -> usize {
+        match self {
+            Self::Window(window) => window.plane(),
+            Self::Gathered(gathered) => gathered.plane(),
+        }
+    }
+
+    /// How far the number of a row and column of a tile is from the first.
+    fn tap(&self, row: usize, column: usize) -> usize {
+        match self {
+            Self::Window(window) => window.tap(row, column),
+            Self::Gathered(gathered) => gathered.tap(row, column),
+        }
+    }
+
+    /// Floats of so many channels and images.
+    fn length(&self, channels: usize, images: usize) -> usize {
+        match self {
+            Self::Window(window) => images * window.length(channels),
+            Self::Gathered(gathered) => channels * gathered.plane(),
+        }
+    }
+
+    /// Lays out `[images, channels, height, width]` from a row of tiles on.
+    fn fill(&self, arch: Arch, images: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
+        match self {
+            Self::Window(window) => {
+                let image = window.length(channels);
+                let count = laid_out.len() / image;
+                for (image, laid_out) in images.chunks_exact(images.len() / count).zip(laid_out.chunks_exact_mut(image)) {
+                    window.fill(arch, image, channels, first, laid_out);
+                }
+            }
+            Self::Gathered(gathered) => gathered.fill(images, laid_out),
+        }
+    }
+}
+
 /// Where the tiles of a run go.
 struct Place {
     /// The first pixel, counted from the plane of the task's first image.
@@ -104,12 +161,12 @@ struct Place {
 impl Place {
     /// Of a run of a task whose images have so many rows and columns of tiles, and outputs of so many floats.
     fn of(run: &Run, task: &Task, [rows, columns]: [usize; 2], [height, width]: [usize; 2], image: usize) -> Self {
-        let (line, column) = (run.target / columns, 2 * (run.target % columns));
-        let row = 2 * (task.first + line % rows);
+        let (line, column) = (run.target / columns, STEPS[1] * (run.target % columns));
+        let row = STEPS[0] * (task.first + line % rows);
         Self {
             start: line / rows * image + row * width + column,
-            rows: (height - row).min(2),
-            pixels: (2 * (run.to - run.from)).min(width - column),
+            rows: (height - row).min(STEPS[0]),
+            pixels: (STEPS[1] * (run.to - run.from)).min(width - column),
         }
     }
 }
@@ -117,12 +174,12 @@ impl Place {
 /// The tiles of a task, from the laid-out input to the output.
 struct Tiles<'a> {
     inputs: usize,
-    /// The input, its even and odd rows and columns apart.
+    /// The input, rows parted by turns in two and columns in four.
     source: &'a [f32],
     /// Floats of a channel of it.
     plane: usize,
     /// How far the numbers of a tile are from its first.
-    taps: &'a [[usize; SIDE]; SIDE],
+    taps: &'a [[usize; SIDES[1]]; SIDES[0]],
     spots: &'a Spots,
     /// Room for the frequencies of all inputs at a group of spots: `[frequencies, inputs, vectors, lanes]`, each
     /// frequency filled up to an odd number of lines.
@@ -195,21 +252,23 @@ impl Tiles<'_> {
             for input in 0..self.inputs {
                 for j in 0..N {
                     let from = self.source.as_ptr().add(input * self.plane + spots.get_unchecked(j).source);
-                    let mut tile = [[simd.splat_f32s(0.0); SIDE]; SIDE];
-                    for y in 0..SIDE {
-                        for x in 0..SIDE {
+                    let mut tile = [[simd.splat_f32s(0.0); SIDES[1]]; SIDES[0]];
+                    for y in 0..SIDES[0] {
+                        for x in 0..SIDES[1] {
                             tile[y][x] = load::<S>(from.add(self.taps[y][x]));
                         }
                     }
                     let tile = both_ways(
                         tile,
                         #[inline(always)]
-                        |line| of_input(simd, line),
+                        |column| of_input(simd, column),
+                        #[inline(always)]
+                        |row| of_input_across(simd, row),
                     );
                     let to = self.transformed.as_mut_ptr().add((input * N + j) * S::F32_LANES);
-                    for y in 0..SIDE {
-                        for x in 0..SIDE {
-                            store::<S>(to.add((y * SIDE + x) * apart), tile[y][x]);
+                    for y in 0..SIDES[0] {
+                        for x in 0..SIDES[1] {
+                            store::<S>(to.add((y * SIDES[1] + x) * apart), tile[y][x]);
                         }
                     }
                 }
@@ -252,19 +311,21 @@ impl Tiles<'_> {
                 let plane = self.target.at((row + i) * self.size[0] * self.size[1]);
                 for j in 0..N {
                     let from = products.add((i * N + j) * S::F32_LANES);
-                    let mut tile = [[simd.splat_f32s(0.0); SIDE]; SIDE];
-                    for y in 0..SIDE {
-                        for x in 0..SIDE {
-                            tile[y][x] = load::<S>(from.add((y * SIDE + x) * M * N * S::F32_LANES));
+                    let mut tile = [[simd.splat_f32s(0.0); SIDES[1]]; SIDES[0]];
+                    for y in 0..SIDES[0] {
+                        for x in 0..SIDES[1] {
+                            tile[y][x] = load::<S>(from.add((y * SIDES[1] + x) * M * N * S::F32_LANES));
                         }
                     }
                     let mut tile = both_ways(
                         tile,
                         #[inline(always)]
-                        |line| to_output(simd, line),
+                        |column| to_output(simd, column),
+                        #[inline(always)]
+                        |row| to_output_across(simd, row),
                     );
-                    for y in 0..2 {
-                        for x in 0..2 {
+                    for y in 0..STEPS[0] {
+                        for x in 0..STEPS[1] {
                             tile[y][x] = simd.add_f32s(tile[y][x], bias);
                         }
                     }
@@ -291,18 +352,23 @@ impl Tiles<'_> {
     /// # Safety
     /// The pixels of every run must be writable.
     #[inline(always)]
-    unsafe fn put<S: Simd>(&self, plane: *mut f32, spot: &Spot, tile: [[S::f32s; 2]; 2]) {
-        let mut lines = [[0.0f32; 2 * MOST_LANES]; 2];
-        for row in 0..2 {
-            let mut columns = [[0.0f32; MOST_LANES]; 2];
-            // SAFETY: no vector has more lanes.
-            unsafe {
-                store::<S>(columns[0].as_mut_ptr(), tile[row][0]);
-                store::<S>(columns[1].as_mut_ptr(), tile[row][1]);
+    unsafe fn put<S: Simd>(&self, plane: *mut f32, spot: &Spot, tile: [[S::f32s; STEPS[1]]; STEPS[0]]) {
+        let mut lines = [[0.0f32; STEPS[1] * MOST_LANES]; STEPS[0]];
+        for row in 0..STEPS[0] {
+            let mut columns = [[0.0f32; MOST_LANES]; STEPS[1]];
+            for column in 0..STEPS[1] {
+                // SAFETY: no vector has more lanes.
+                unsafe { store::<S>(columns[column].as_mut_ptr(), tile[row][column]) };
             }
-            for lane in 0..S::F32_LANES {
-                lines[row][2 * lane] = columns[0][lane];
-                lines[row][2 * lane + 1] = columns[1][lane];
+            for (four, line) in lines[row].chunks_exact_mut(4 * STEPS[1]).take(S::F32_LANES.div_ceil(4)).enumerate() {
+                let mut fours = [&[0.0; 4]; STEPS[1]];
+                for column in 0..STEPS[1] {
+                    fours[column] = &columns[column].as_chunks().0[four];
+                }
+                let tiles = transposed(fours);
+                for tile in 0..4 {
+                    line[STEPS[1] * tile..][..STEPS[1]].copy_from_slice(&tiles[tile]);
+                }
             }
         }
         for (run, place) in self.spots.runs(spot).iter().zip(&self.places[spot.runs.clone()]) {
@@ -311,11 +377,13 @@ impl Tiles<'_> {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let (from, to) = (lines[row].as_ptr(), plane.add(start + row * self.size[1]));
-                    if pixels == 2 * S::F32_LANES {
-                        store::<S>(to, load::<S>(from));
-                        store::<S>(to.add(S::F32_LANES), load::<S>(from.add(S::F32_LANES)));
+                    let from = from.add(STEPS[1] * run.from);
+                    if pixels.is_multiple_of(S::F32_LANES) {
+                        for by in (0..pixels).step_by(S::F32_LANES) {
+                            store::<S>(to.add(by), load::<S>(from.add(by)));
+                        }
                     } else {
-                        std::ptr::copy_nonoverlapping(from.add(2 * run.from), to, pixels);
+                        std::ptr::copy_nonoverlapping(from, to, pixels);
                     }
                 }
             }

@@ -4,7 +4,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{FREQUENCIES, SIDE, both_ways};
+use super::{FREQUENCIES, SIDES, both_ways, of_kernel, of_kernel_across};
 use crate::geometry::{Geometry, Weights};
 use crate::simd::{load, odd_lines, store, transposed, with_scratch};
 use crate::team::each_chunk;
@@ -14,7 +14,7 @@ pub const MOST_ROWS: usize = 8;
 /// As many as that with half as many registers.
 pub const FEWER_ROWS: usize = MOST_ROWS / 2;
 
-/// G·g·Gᵀ of all kernels.
+/// G·g·Hᵀ of all kernels.
 #[derive(Clone, Copy)]
 pub struct Kernels<'a> {
     /// `[blocks of outputs, frequencies, inputs, outputs of a block]`, each frequency filled up to an odd number of lines.
@@ -152,26 +152,19 @@ fn transform(arch: Arch, taps: &[f32], frequencies: &mut [f32]) {
                 let kernel = both_ways(
                     kernel,
                     #[inline(always)]
-                    |line| of_kernel(simd, line),
+                    |column| of_kernel(simd, column),
+                    #[inline(always)]
+                    |row| of_kernel_across(simd, row),
                 );
-                for y in 0..SIDE {
-                    for x in 0..SIDE {
-                        // SAFETY: there are sixteen lines of this length.
-                        unsafe {
-                            store::<S>(frequencies.as_mut_ptr().add((SIDE * y + x) * length + place), kernel[y][x]);
-                        }
+                for y in 0..SIDES[0] {
+                    for x in 0..SIDES[1] {
+                        let to = (SIDES[1] * y + x) * length + place;
+                        // SAFETY: there are as many lines of this length as frequencies.
+                        unsafe { store::<S>(frequencies.as_mut_ptr().add(to), kernel[y][x]) };
                     }
                 }
             }
         }
     }
     arch.dispatch(Transform(taps, frequencies));
-}
-
-/// G of a line of a kernel.
-#[inline(always)]
-fn of_kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 4] {
-    let half = simd.splat_f32s(0.5);
-    let (outer, inner) = (simd.mul_f32s(half, simd.add_f32s(a, c)), simd.mul_f32s(half, b));
-    [a, simd.add_f32s(outer, inner), simd.sub_f32s(outer, inner), c]
 }

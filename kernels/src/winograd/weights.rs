@@ -10,9 +10,12 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::kernels::{FEWER_ROWS, MOST_ROWS};
-use super::{FREQUENCIES, MOST_LANES, SIDE, both_ways, of_input, of_output, sums_of_products, tiles, to_kernel};
+use super::{
+    FREQUENCIES, MOST_LANES, SIDES, STEPS, both_ways, of_input, of_input_across, of_output, of_output_across,
+    sums_of_products, tiles, to_kernel, to_kernel_across,
+};
 use crate::geometry::{Border, Geometry};
-use crate::simd::{Shared, load, store, transposed, with_scratch};
+use crate::simd::{Shared, load, store, transposed, vectorised, with_scratch};
 use crate::team::{each, each_chunk, made_of_chunks, threads};
 
 /// Frequencies that are computed before they are summed up, in floats: they stay in the second cache.
@@ -27,7 +30,7 @@ const PARTS: usize = 8;
 const ROWS: usize = 2 * MOST_ROWS;
 
 /// Tiles below which what is transformed is not read often enough.
-const FEWEST_TILES: usize = 64;
+const FEWEST_TILES: usize = 16;
 
 /// Whether this is the faster way.
 pub fn suits(geometry: &Geometry) -> bool {
@@ -42,8 +45,8 @@ pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient:
         let padded = all.next_multiple_of(ROWS);
         Side { planes, all, first: 0, channels: all, padded, size, padding, border, taps, tiles: [rows, columns] }
     };
-    let before = side(input, inputs, size, padding, border, SIDE);
-    let after = side(gradient, outputs, geometry.size_out(), [0, 0], Border::Zero, 2);
+    let before = side(input, inputs, size, padding, border, SIDES);
+    let after = side(gradient, outputs, geometry.size_out(), [0, 0], Border::Zero, STEPS);
     // Rows of tiles of all images, one after another. How they are parted decides how sums are rounded, so the number of
     // threads has no say in it; parts that are too few for all threads are shared out by outputs.
     let lines = batch * rows;
@@ -106,8 +109,8 @@ struct Side<'a> {
     padding: [usize; 2],
     /// What stands there.
     border: Border,
-    /// Rows and columns of a tile, which begin two apart.
-    taps: usize,
+    /// Rows and columns of a tile.
+    taps: [usize; 2],
     /// Rows and columns of tiles in an image.
     tiles: [usize; 2],
 }
@@ -117,15 +120,19 @@ impl Side<'_> {
     /// frequencies.
     fn transform(&self, arch: Arch, lines: Range<usize>, target: &mut [f32], apart: usize) {
         let [rows, columns] = self.tiles;
-        let width = 2 * (columns - 1) + self.taps;
+        let width = STEPS[1] * (columns - 1) + self.taps[1];
         let mut line = lines.start;
         while line < lines.end {
             // As many as belong to one image.
             let (image, row) = (line / rows, line % rows);
             let count = (lines.end - line).min(rows - row);
-            let height = 2 * (count - 1) + self.taps;
+            let height = STEPS[0] * (count - 1) + self.taps[0];
             with_scratch(height * width * self.padded, |laid_out| {
-                self.lay_out(image, 2 * row, [height, width], laid_out);
+                vectorised(
+                    arch,
+                    #[inline(always)]
+                    || self.lay_out(image, STEPS[0] * row, [height, width], laid_out),
+                );
                 let first = (line - lines.start) * columns;
                 let target = Shared(target.as_mut_ptr());
                 arch.dispatch(Transform { side: self, laid_out, width, rows: count, target, apart, first });
@@ -135,6 +142,7 @@ impl Side<'_> {
     }
 
     /// Channels last, with the border: `[height, width, channels]`, from a row on.
+    #[inline(always)]
     fn lay_out(&self, image: usize, first: usize, [height, width]: [usize; 2], laid_out: &mut [f32]) {
         let [tall, wide] = self.size;
         let [above, before] = self.padding;
@@ -152,7 +160,8 @@ impl Side<'_> {
             }
             let fours = self.channels / 4 * 4;
             for channel in (0..fours).step_by(4) {
-                turn([0, 1, 2, 3].map(|i| row_of(channel + i)), &mut inner[channel..], self.padded);
+                let rows = [row_of(channel), row_of(channel + 1), row_of(channel + 2), row_of(channel + 3)];
+                turn(rows, &mut inner[channel..], self.padded);
             }
             for channel in fours..self.channels {
                 for (x, value) in row_of(channel).iter().enumerate() {
@@ -171,17 +180,17 @@ impl Side<'_> {
 }
 
 /// Puts four rows side by side, `apart` floats from one place to the next.
-fn turn(rows: [&[f32]; 4], target: &mut [f32], apart: usize) {
-    let [a, b, c, d] = rows.map(|row| row.as_chunks::<4>());
-    for (i, (((a, b), c), d)) in a.0.iter().zip(b.0).zip(c.0).zip(d.0).enumerate() {
-        let target = &mut target[4 * i * apart..];
-        for (x, values) in transposed([a, b, c, d]).iter().enumerate() {
-            target[x * apart..][..4].copy_from_slice(values);
+#[inline(always)]
+fn turn([a, b, c, d]: [&[f32]; 4], target: &mut [f32], apart: usize) {
+    let fours = a.as_chunks::<4>().0.iter().zip(b.as_chunks().0).zip(c.as_chunks().0).zip(d.as_chunks().0);
+    for (i, (((a, b), c), d)) in fours.enumerate() {
+        let columns = transposed([a, b, c, d]);
+        for x in 0..4 {
+            target[(4 * i + x) * apart..][..4].copy_from_slice(&columns[x]);
         }
     }
-    let done = rows[0].len() / 4 * 4;
-    for x in done..rows[0].len() {
-        target[x * apart..][..4].copy_from_slice(&rows.map(|row| row[x]));
+    for x in a.len() / 4 * 4..a.len() {
+        target[x * apart..][..4].copy_from_slice(&[a[x], b[x], c[x], d[x]]);
     }
 }
 
@@ -205,17 +214,21 @@ impl WithSimd for Transform<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.side.taps == SIDE {
-            self.transform::<S, SIDE>(
+        if self.side.taps == SIDES {
+            self.transform::<S, { SIDES[0] }, { SIDES[1] }>(
                 simd,
                 #[inline(always)]
-                |line| of_input(simd, line),
+                |column| of_input(simd, column),
+                #[inline(always)]
+                |row| of_input_across(simd, row),
             );
         } else {
-            self.transform::<S, 2>(
+            self.transform::<S, { STEPS[0] }, { STEPS[1] }>(
                 simd,
                 #[inline(always)]
-                |line| of_output(simd, line),
+                |column| of_output(simd, column),
+                #[inline(always)]
+                |row| of_output_across(simd, row),
             );
         }
     }
@@ -223,24 +236,36 @@ impl WithSimd for Transform<'_> {
 
 impl Transform<'_> {
     #[inline(always)]
-    fn transform<S: Simd, const N: usize>(&self, simd: S, line: impl Fn([S::f32s; N]) -> [S::f32s; SIDE]) {
+    fn transform<S: Simd, const H: usize, const W: usize>(
+        &self,
+        simd: S,
+        down: impl Fn([S::f32s; H]) -> [S::f32s; SIDES[0]],
+        across: impl Fn([S::f32s; W]) -> [S::f32s; SIDES[1]],
+    ) {
         let Side { tiles: [_, columns], padded, .. } = *self.side;
-        assert!(self.laid_out.len() >= (2 * (self.rows - 1) + N) * self.width * padded);
+        assert!(self.laid_out.len() >= (STEPS[0] * (self.rows - 1) + H) * self.width * padded);
         for place in 0..self.rows * columns {
             let (row, column) = (place / columns, place % columns);
             for channel in (0..padded).step_by(S::F32_LANES) {
-                let mut tile = [[simd.splat_f32s(0.0); N]; N];
-                for y in 0..N {
-                    for x in 0..N {
-                        let from = ((2 * row + y) * self.width + 2 * column + x) * padded + channel;
+                let mut tile = [[simd.splat_f32s(0.0); W]; H];
+                for y in 0..H {
+                    for x in 0..W {
+                        let pixel = (STEPS[0] * row + y) * self.width + STEPS[1] * column + x;
+                        let from = pixel * padded + channel;
                         // SAFETY: the last tile of the last row ends with what was laid out.
                         tile[y][x] = unsafe { load::<S>(self.laid_out.as_ptr().add(from)) };
                     }
                 }
-                let tile = both_ways(tile, &line);
-                for y in 0..SIDE {
-                    for x in 0..SIDE {
-                        let to = ((y * SIDE + x) * self.apart + self.first + place) * padded + channel;
+                let tile = both_ways(
+                    tile,
+                    #[inline(always)]
+                    |column| down(column),
+                    #[inline(always)]
+                    |row| across(row),
+                );
+                for y in 0..SIDES[0] {
+                    for x in 0..SIDES[1] {
+                        let to = ((y * SIDES[1] + x) * self.apart + self.first + place) * padded + channel;
                         // SAFETY: there is room for all frequencies of all tiles, and these are the task's own.
                         unsafe { store::<S>(self.target.at(to), tile[y][x]) };
                     }
@@ -343,7 +368,7 @@ fn back(arch: Arch, geometry: &Geometry, sums: &mut [f32], padded: usize) -> Vec
     });
     let fill = |output: usize, kernels: &mut [f32]| {
         let frequencies: [&[f32]; FREQUENCIES] =
-            std::array::from_fn(|frequency| &all[(frequency * outputs + output) * padded..][..inputs]);
+            std::array::from_fn(|frequency| &all[(frequency * outputs + output) * padded..][..padded]);
         arch.dispatch(Back { frequencies, kernels: kernels.as_chunks_mut().0 });
     };
     // SAFETY: an output has kernels of all inputs.
@@ -351,9 +376,9 @@ fn back(arch: Arch, geometry: &Geometry, sums: &mut [f32], padded: usize) -> Vec
 }
 
 struct Back<'a> {
-    /// Of each input.
+    /// Of each input, filled up to whole vectors.
     frequencies: [&'a [f32]; FREQUENCIES],
-    /// Of each input too.
+    /// Of each input.
     kernels: &'a mut [[f32; 9]],
 }
 
@@ -362,19 +387,22 @@ impl WithSimd for Back<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let inputs = self.frequencies[0].len();
-        for first in (0..inputs).step_by(S::F32_LANES) {
-            let count = S::F32_LANES.min(inputs - first);
-            let mut square = [[simd.splat_f32s(0.0); SIDE]; SIDE];
-            for y in 0..SIDE {
-                for x in 0..SIDE {
-                    square[y][x] = simd.partial_load_f32s(&self.frequencies[y * SIDE + x][first..first + count]);
+        for (i, kernels) in self.kernels.chunks_mut(S::F32_LANES).enumerate() {
+            let vector = i * S::F32_LANES..(i + 1) * S::F32_LANES;
+            let mut tile = [[simd.splat_f32s(0.0); SIDES[1]]; SIDES[0]];
+            for y in 0..SIDES[0] {
+                for x in 0..SIDES[1] {
+                    let values = &self.frequencies[y * SIDES[1] + x][vector.clone()];
+                    // SAFETY: a whole vector.
+                    tile[y][x] = unsafe { load::<S>(values.as_ptr()) };
                 }
             }
             let kernel = both_ways(
-                square,
+                tile,
                 #[inline(always)]
-                |line| to_kernel(simd, line),
+                |column| to_kernel(simd, column),
+                #[inline(always)]
+                |row| to_kernel_across(simd, row),
             );
             let mut lanes = [[0.0f32; MOST_LANES]; 9];
             for y in 0..3 {
@@ -383,7 +411,6 @@ impl WithSimd for Back<'_> {
                     unsafe { store::<S>(lanes[3 * y + x].as_mut_ptr(), kernel[y][x]) };
                 }
             }
-            let kernels = &mut self.kernels[first..first + count];
             for i in 0..kernels.len().min(MOST_LANES) {
                 for tap in 0..9 {
                     kernels[i][tap] = lanes[tap][i];

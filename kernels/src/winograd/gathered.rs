@@ -1,0 +1,75 @@
+//! Small images as the transform reads them: each number of a tile in a line of its own, where the tiles of several images follow
+//! one another without a gap.
+
+use super::{FREQUENCIES, SIDES, STEPS};
+use crate::geometry::Geometry;
+
+/// How images are laid out: `[channels, rows and columns of a tile, images, rows and columns of tiles]`.
+pub struct Gathered<'a> {
+    geometry: &'a Geometry,
+    /// Rows and columns of tiles of an image.
+    tiles: [usize; 2],
+    /// Places of a line.
+    line: usize,
+    /// Where the pixels of a row stand in it with its border: where the first one does, and those of the border that are pixels too.
+    before: usize,
+    border: Vec<(usize, usize)>,
+    /// Where the places of a row of tiles go, from the first on.
+    columns: Vec<(usize, usize)>,
+}
+
+/// Columns of tiles of an image, at most.
+pub const MOST_COLUMNS: usize = 3;
+/// Places of a row with its border.
+const PLACES: usize = STEPS[1] * (MOST_COLUMNS - 1) + SIDES[1];
+
+impl<'a> Gathered<'a> {
+    /// For so many images, with lines of whole vectors.
+    pub fn new(geometry: &'a Geometry, tiles: [usize; 2], images: usize, lanes: usize) -> Self {
+        let line = (images * tiles[0] * tiles[1]).next_multiple_of(lanes);
+        let (width, before) = (geometry.size[1], geometry.padding[1]);
+        let inside = before..before + width;
+        let border = (0..PLACES).filter(|place| !inside.contains(place));
+        let border = border.filter_map(|place| Some((place, geometry.border.place(place, before, width)?))).collect();
+        let columns = (0..SIDES[1]).flat_map(|x| (0..tiles[1]).map(move |column| (x * line + column, STEPS[1] * column + x)));
+        Self { geometry, tiles, line, before, border, columns: columns.collect() }
+    }
+
+    /// Floats of a channel.
+    pub fn plane(&self) -> usize {
+        FREQUENCIES * self.line
+    }
+
+    /// How far the number of a row and column of a tile is from the first.
+    pub fn tap(&self, row: usize, column: usize) -> usize {
+        (row * SIDES[1] + column) * self.line
+    }
+
+    /// Lays out `[images, channels, height, width]`.
+    pub fn fill(&self, images: &[f32], laid_out: &mut [f32]) {
+        let Geometry { inputs, size: [height, width], padding, border, .. } = *self.geometry;
+        let [rows, columns] = self.tiles;
+        let inside = width.min(PLACES - self.before);
+        for (place, image) in images.chunks_exact(height * width).enumerate() {
+            let (i, channel) = (place / inputs, place % inputs);
+            let plane = &mut laid_out[channel * self.plane()..][..self.plane()];
+            for place in 0..STEPS[0] * (rows - 1) + SIDES[0] {
+                let mut values = [0.0; PLACES];
+                if let Some(y) = border.place(place, padding[0], height) {
+                    let source = &image[y * width..][..width];
+                    values[self.before..][..inside].copy_from_slice(&source[..inside]);
+                    for (place, pixel) in &self.border {
+                        values[*place] = source[*pixel];
+                    }
+                }
+                // The rows of tiles that see it.
+                for row in (place + 1).saturating_sub(SIDES[0]).div_ceil(STEPS[0])..(place / STEPS[0] + 1).min(rows) {
+                    let target = &mut plane[self.tap(place - STEPS[0] * row, 0) + (i * rows + row) * columns..];
+                    for (to, place) in &self.columns {
+                        target[*to] = values[*place];
+                    }
+                }
+            }
+        }
+    }
+}
