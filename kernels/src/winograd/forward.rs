@@ -6,10 +6,8 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::gathered::{Gathered, MOST_COLUMNS};
 use super::kernels::{FEWER_ROWS, Kernels, MOST_ROWS};
-use super::{
-    FREQUENCIES, MOST_LANES, SIDES, STEPS, both_ways, of_input, of_input_across, sums_of_products, tiles, to_output,
-    to_output_across,
-};
+use super::transforms::{long, short};
+use super::{MOST_LANES, both_ways, sums_of_products, tiles};
 use crate::conv::biases_of;
 use crate::geometry::{Geometry, Weights};
 use crate::sharing::{Split, SpotsOfTasks, Task};
@@ -17,6 +15,13 @@ use crate::simd::{LINE, Shared, lanes, load, odd_lines, prefetch_to_write, store
 use crate::spots::{Run, Spot, Spots};
 use crate::team::each_of;
 use crate::window::Window;
+
+/// Rows and columns of pixels of an output tile: how far tiles are apart.
+pub const STEPS: [usize; 2] = [short::STEP, long::STEP];
+/// Rows and columns of an input tile, and of a transformed one.
+pub const SIDES: [usize; 2] = [short::SIDE, long::SIDE];
+/// Numbers of a transformed tile.
+pub const FREQUENCIES: usize = SIDES[0] * SIDES[1];
 
 /// Vectors of tiles that the inner loop takes together.
 const VECTORS: usize = 3;
@@ -29,15 +34,16 @@ const NEAR: usize = 1 << 17;
 
 /// Whether this is the faster way.
 pub fn suits(geometry: &Geometry) -> bool {
+    let tiles = geometry.batch * tiles(geometry, STEPS).iter().product::<usize>();
     let [near, far] = FEWEST_TILES;
-    super::suits(geometry, if geometry.inputs * geometry.outputs <= NEAR { near } else { far })
+    super::suits(geometry) && tiles >= if geometry.inputs * geometry.outputs <= NEAR { near } else { far }
 }
 
 /// The convolution of `input` `[batch, inputs, ..]` by kernels of 3 x 3; `bias` `[outputs]` or `[batch, outputs]`.
 pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights, bias: Option<&[f32]>) -> Vec<f32> {
     let Geometry { batch, inputs, outputs, size, padding, border, .. } = *geometry;
     let lanes = lanes(arch);
-    let (size_out, tiles) = (geometry.size_out(), tiles(geometry));
+    let (size_out, tiles) = (geometry.size_out(), tiles(geometry, STEPS));
     let window = |rows| {
         let window = Window::of(size, [rows, tiles[1]], SIDES, STEPS, padding, border);
         // Lanes without a tile cost more than pixels that are laid out twice.
@@ -261,9 +267,9 @@ impl Tiles<'_> {
                     let tile = both_ways(
                         tile,
                         #[inline(always)]
-                        |column| of_input(simd, column),
+                        |column| short::of_input(simd, column),
                         #[inline(always)]
-                        |row| of_input_across(simd, row),
+                        |row| long::of_input(simd, row),
                     );
                     let to = self.transformed.as_mut_ptr().add((input * N + j) * S::F32_LANES);
                     for y in 0..SIDES[0] {
@@ -320,9 +326,9 @@ impl Tiles<'_> {
                     let mut tile = both_ways(
                         tile,
                         #[inline(always)]
-                        |column| to_output(simd, column),
+                        |column| short::to_output(simd, column),
                         #[inline(always)]
-                        |row| to_output_across(simd, row),
+                        |row| long::to_output(simd, row),
                     );
                     for y in 0..STEPS[0] {
                         for x in 0..STEPS[1] {

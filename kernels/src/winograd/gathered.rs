@@ -1,7 +1,7 @@
 //! Small images as the transform reads them: each number of a tile in a line of its own, where the tiles of several images follow
 //! one another without a gap.
 
-use super::{FREQUENCIES, SIDES, STEPS};
+use super::forward::{FREQUENCIES, SIDES, STEPS};
 use crate::geometry::Geometry;
 
 /// How images are laid out: `[channels, rows and columns of a tile, images, rows and columns of tiles]`.

@@ -4,7 +4,9 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{FREQUENCIES, SIDES, both_ways, of_kernel, of_kernel_across};
+use super::both_ways;
+use super::forward::{FREQUENCIES, SIDES};
+use super::transforms::{long, short};
 use crate::geometry::{Geometry, Weights};
 use crate::simd::{load, odd_lines, store, transposed, with_scratch};
 use crate::team::each_chunk;
@@ -14,7 +16,7 @@ pub const MOST_ROWS: usize = 8;
 /// As many as that with half as many registers.
 pub const FEWER_ROWS: usize = MOST_ROWS / 2;
 
-/// G·g·Hᵀ of all kernels.
+/// G·g·G'ᵀ of all kernels.
 #[derive(Clone, Copy)]
 pub struct Kernels<'a> {
     /// `[blocks of outputs, frequencies, inputs, outputs of a block]`, each frequency filled up to an odd number of lines.
@@ -152,9 +154,9 @@ fn transform(arch: Arch, taps: &[f32], frequencies: &mut [f32]) {
                 let kernel = both_ways(
                     kernel,
                     #[inline(always)]
-                    |column| of_kernel(simd, column),
+                    |column| short::of_kernel(simd, column),
                     #[inline(always)]
-                    |row| of_kernel_across(simd, row),
+                    |row| long::of_kernel(simd, row),
                 );
                 for y in 0..SIDES[0] {
                     for x in 0..SIDES[1] {

@@ -10,10 +10,8 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::kernels::{FEWER_ROWS, MOST_ROWS};
-use super::{
-    FREQUENCIES, MOST_LANES, SIDES, STEPS, both_ways, of_input, of_input_across, of_output, of_output_across,
-    sums_of_products, tiles, to_kernel, to_kernel_across,
-};
+use super::transforms::{long, short};
+use super::{MOST_LANES, TAPS, both_ways, sums_of_products, tiles};
 use crate::geometry::{Border, Geometry};
 use crate::simd::{Shared, load, store, transposed, vectorised, with_scratch};
 use crate::team::{each, each_chunk, made_of_chunks, threads};
@@ -23,38 +21,71 @@ const AT_A_TIME: usize = 1 << 18;
 /// Sums of all parts, in floats.
 const SUMS: usize = 1 << 20;
 /// Tiles of a part, at least.
-const TILES: usize = 256;
+const TILES: usize = 64;
 /// Parts that are summed up alone, at most.
 const PARTS: usize = 8;
 /// Channels that fill up whole vectors and rows.
 const ROWS: usize = 2 * MOST_ROWS;
 
-/// Tiles below which what is transformed is not read often enough.
+/// Tiles of 2 x 4 pixels below which what is transformed is not read often enough.
 const FEWEST_TILES: usize = 16;
+/// Larger tiles, of 4 x 4 pixels, that make up for the larger sums of so many kernels. Fewer kernels need as many.
+const TILES_OF_KERNELS: [usize; 2] = [32, 1 << 14];
+
+/// The size of tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tiling {
+    /// Rows and columns of pixels of an output tile: how far tiles are apart.
+    steps: [usize; 2],
+    /// Rows and columns of an input tile, and of a transformed one.
+    sides: [usize; 2],
+}
+
+const SMALL: Tiling = Tiling { steps: [short::STEP, long::STEP], sides: [short::SIDE, long::SIDE] };
+const LARGE: Tiling = Tiling { steps: [long::STEP; 2], sides: [long::SIDE; 2] };
+
+impl Tiling {
+    /// The faster one, if this is the faster way at all.
+    fn of(geometry: &Geometry) -> Option<Self> {
+        let tiles = |tiling: Self| geometry.batch * tiles(geometry, tiling.steps).iter().product::<usize>();
+        let [fewest, kernels] = TILES_OF_KERNELS;
+        let large = tiles(LARGE) >= fewest.max(fewest * geometry.inputs * geometry.outputs / kernels);
+        let tiling = if large { LARGE } else { SMALL };
+        (super::suits(geometry) && tiles(SMALL) >= FEWEST_TILES).then_some(tiling)
+    }
+
+    /// Numbers of a transformed tile.
+    fn frequencies(self) -> usize {
+        self.sides[0] * self.sides[1]
+    }
+}
 
 /// Whether this is the faster way.
 pub fn suits(geometry: &Geometry) -> bool {
-    super::suits(geometry, FEWEST_TILES)
+    Tiling::of(geometry).is_some()
 }
 
 /// The gradient of the weights, `[outputs, inputs, 3, 3]`.
 pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient: &[f32]) -> Vec<f32> {
     let Geometry { batch, inputs, outputs, size, padding, border, .. } = *geometry;
-    let [rows, columns] = tiles(geometry);
+    let tiling = Tiling::of(geometry).unwrap_or(SMALL);
+    let frequencies = tiling.frequencies();
+    let tiles = tiles(geometry, tiling.steps);
+    let [rows, columns] = tiles;
     let side = |planes, all: usize, size, padding, border, taps| {
         let padded = all.next_multiple_of(ROWS);
-        Side { planes, all, first: 0, channels: all, padded, size, padding, border, taps, tiles: [rows, columns] }
+        Side { planes, all, first: 0, channels: all, padded, size, padding, border, tiling, taps, tiles }
     };
-    let before = side(input, inputs, size, padding, border, SIDES);
-    let after = side(gradient, outputs, geometry.size_out(), [0, 0], Border::Zero, STEPS);
+    let before = side(input, inputs, size, padding, border, tiling.sides);
+    let after = side(gradient, outputs, geometry.size_out(), [0, 0], Border::Zero, tiling.steps);
     // Rows of tiles of all images, one after another. How they are parted decides how sums are rounded, so the number of
     // threads has no say in it; parts that are too few for all threads are shared out by outputs.
     let lines = batch * rows;
-    let of_part = FREQUENCIES * outputs * before.padded;
+    let of_part = frequencies * outputs * before.padded;
     let parts = (SUMS / of_part).min(lines * columns / TILES).clamp(1, PARTS).min(lines);
     let ranges = threads().div_ceil(parts).min(outputs.div_ceil(ROWS));
     let range = outputs.div_ceil(ranges).next_multiple_of(ROWS);
-    let at_a_time = (AT_A_TIME / (FREQUENCIES * (before.padded + after.padded) * columns)).clamp(1, lines);
+    let at_a_time = (AT_A_TIME / (frequencies * (before.padded + after.padded) * columns)).clamp(1, lines);
     // An odd number: lines a power of two apart would share the places of the caches.
     let apart = (at_a_time * columns) | 1;
     with_scratch(parts * of_part, |sums| {
@@ -67,14 +98,14 @@ pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient:
             let channels = range.min(outputs - output);
             let after = Side { first: output, channels, padded: channels.next_multiple_of(ROWS), ..after };
             let (begin, end) = (part * lines / parts, (part + 1) * lines / parts);
-            with_scratch(FREQUENCIES * apart * (before.padded + after.padded), |scratch| {
-                let (right, left) = scratch.split_at_mut(FREQUENCIES * apart * before.padded);
+            with_scratch(frequencies * apart * (before.padded + after.padded), |scratch| {
+                let (right, left) = scratch.split_at_mut(frequencies * apart * before.padded);
                 for first in (begin..end).step_by(at_a_time) {
                     let lines = first..end.min(first + at_a_time);
                     let count = lines.len() * columns;
                     before.transform(arch, lines.clone(), right, apart);
                     after.transform(arch, lines, left, apart);
-                    for frequency in 0..FREQUENCIES {
+                    for frequency in 0..frequencies {
                         let place = part * of_part + (frequency * outputs + output) * before.padded;
                         arch.dispatch(Products {
                             left: &left[frequency * apart * after.padded..][..count * after.padded],
@@ -89,7 +120,7 @@ pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient:
                 }
             });
         });
-        back(arch, geometry, sums, before.padded)
+        back(arch, geometry, tiling, sums, before.padded)
     })
 }
 
@@ -109,7 +140,8 @@ struct Side<'a> {
     padding: [usize; 2],
     /// What stands there.
     border: Border,
-    /// Rows and columns of a tile.
+    tiling: Tiling,
+    /// Rows and columns of a tile of this side.
     taps: [usize; 2],
     /// Rows and columns of tiles in an image.
     tiles: [usize; 2],
@@ -120,18 +152,18 @@ impl Side<'_> {
     /// frequencies.
     fn transform(&self, arch: Arch, lines: Range<usize>, target: &mut [f32], apart: usize) {
         let [rows, columns] = self.tiles;
-        let width = STEPS[1] * (columns - 1) + self.taps[1];
+        let width = self.tiling.steps[1] * (columns - 1) + self.taps[1];
         let mut line = lines.start;
         while line < lines.end {
             // As many as belong to one image.
             let (image, row) = (line / rows, line % rows);
             let count = (lines.end - line).min(rows - row);
-            let height = STEPS[0] * (count - 1) + self.taps[0];
+            let height = self.tiling.steps[0] * (count - 1) + self.taps[0];
             with_scratch(height * width * self.padded, |laid_out| {
                 vectorised(
                     arch,
                     #[inline(always)]
-                    || self.lay_out(image, STEPS[0] * row, [height, width], laid_out),
+                    || self.lay_out(image, self.tiling.steps[0] * row, [height, width], laid_out),
                 );
                 let first = (line - lines.start) * columns;
                 let target = Shared(target.as_mut_ptr());
@@ -214,46 +246,45 @@ impl WithSimd for Transform<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.side.taps == SIDES {
-            self.transform::<S, { SIDES[0] }, { SIDES[1] }>(
-                simd,
-                #[inline(always)]
-                |column| of_input(simd, column),
-                #[inline(always)]
-                |row| of_input_across(simd, row),
-            );
-        } else {
-            self.transform::<S, { STEPS[0] }, { STEPS[1] }>(
-                simd,
-                #[inline(always)]
-                |column| of_output(simd, column),
-                #[inline(always)]
-                |row| of_output_across(simd, row),
-            );
+        macro_rules! transform {
+            ($columns:path, $rows:path) => {
+                self.transform(
+                    simd,
+                    #[inline(always)]
+                    |column| $columns(simd, column),
+                    #[inline(always)]
+                    |row| $rows(simd, row),
+                )
+            };
+        }
+        match (self.side.tiling == LARGE, self.side.taps == self.side.tiling.sides) {
+            (true, true) => transform!(long::of_input, long::of_input),
+            (true, false) => transform!(long::of_output, long::of_output),
+            (false, true) => transform!(short::of_input, long::of_input),
+            (false, false) => transform!(short::of_output, long::of_output),
         }
     }
 }
 
 impl Transform<'_> {
     #[inline(always)]
-    fn transform<S: Simd, const H: usize, const W: usize>(
+    fn transform<S: Simd, const H: usize, const W: usize, const P: usize, const Q: usize>(
         &self,
         simd: S,
-        down: impl Fn([S::f32s; H]) -> [S::f32s; SIDES[0]],
-        across: impl Fn([S::f32s; W]) -> [S::f32s; SIDES[1]],
+        down: impl Fn([S::f32s; H]) -> [S::f32s; P],
+        across: impl Fn([S::f32s; W]) -> [S::f32s; Q],
     ) {
-        let Side { tiles: [_, columns], padded, .. } = *self.side;
-        assert!(self.laid_out.len() >= (STEPS[0] * (self.rows - 1) + H) * self.width * padded);
+        let Side { tiles: [_, columns], padded, tiling: Tiling { steps, sides }, .. } = *self.side;
+        assert!(self.laid_out.len() >= (steps[0] * (self.rows - 1) + H) * self.width * padded && [P, Q] == sides);
         for place in 0..self.rows * columns {
             let (row, column) = (place / columns, place % columns);
             for channel in (0..padded).step_by(S::F32_LANES) {
                 let mut tile = [[simd.splat_f32s(0.0); W]; H];
                 for y in 0..H {
                     for x in 0..W {
-                        let pixel = (STEPS[0] * row + y) * self.width + STEPS[1] * column + x;
-                        let from = pixel * padded + channel;
+                        let pixel = (steps[0] * row + y) * self.width + steps[1] * column + x;
                         // SAFETY: the last tile of the last row ends with what was laid out.
-                        tile[y][x] = unsafe { load::<S>(self.laid_out.as_ptr().add(from)) };
+                        tile[y][x] = unsafe { load::<S>(self.laid_out.as_ptr().add(pixel * padded + channel)) };
                     }
                 }
                 let tile = both_ways(
@@ -263,9 +294,9 @@ impl Transform<'_> {
                     #[inline(always)]
                     |row| across(row),
                 );
-                for y in 0..SIDES[0] {
-                    for x in 0..SIDES[1] {
-                        let to = ((y * SIDES[1] + x) * self.apart + self.first + place) * padded + channel;
+                for y in 0..P {
+                    for x in 0..Q {
+                        let to = ((y * Q + x) * self.apart + self.first + place) * padded + channel;
                         // SAFETY: there is room for all frequencies of all tiles, and these are the task's own.
                         unsafe { store::<S>(self.target.at(to), tile[y][x]) };
                     }
@@ -355,31 +386,33 @@ impl Products<'_> {
 }
 
 /// The gradient of the kernels from that of their frequencies, `[parts, frequencies, outputs, padded inputs]`.
-fn back(arch: Arch, geometry: &Geometry, sums: &mut [f32], padded: usize) -> Vec<f32> {
+fn back(arch: Arch, geometry: &Geometry, tiling: Tiling, sums: &mut [f32], padded: usize) -> Vec<f32> {
     let Geometry { inputs, outputs, .. } = *geometry;
-    let (all, others) = sums.split_at_mut(FREQUENCIES * outputs * padded);
-    each_chunk(all, outputs * padded, |frequency, all| {
-        for part in others.chunks_exact(FREQUENCIES * outputs * padded) {
-            let part = &part[frequency * outputs * padded..][..outputs * padded];
-            for (sum, value) in all.iter_mut().zip(part) {
+    let apart = outputs * padded;
+    let (all, others) = sums.split_at_mut(tiling.frequencies() * apart);
+    each_chunk(all, apart, |frequency, all| {
+        for part in others.chunks_exact(tiling.frequencies() * apart) {
+            for (sum, value) in all.iter_mut().zip(&part[frequency * apart..][..apart]) {
                 *sum += value;
             }
         }
     });
     let fill = |output: usize, kernels: &mut [f32]| {
-        let frequencies: [&[f32]; FREQUENCIES] =
-            std::array::from_fn(|frequency| &all[(frequency * outputs + output) * padded..][..padded]);
-        arch.dispatch(Back { frequencies, kernels: kernels.as_chunks_mut().0 });
+        let frequencies = &all[output * padded..];
+        arch.dispatch(Back { tiling, frequencies, apart, kernels: kernels.as_chunks_mut().0 });
     };
     // SAFETY: an output has kernels of all inputs.
-    unsafe { made_of_chunks(outputs * inputs * 9, inputs * 9, fill) }
+    unsafe { made_of_chunks(outputs * inputs * TAPS * TAPS, inputs * TAPS * TAPS, fill) }
 }
 
 struct Back<'a> {
-    /// Of each input, filled up to whole vectors.
-    frequencies: [&'a [f32]; FREQUENCIES],
+    tiling: Tiling,
+    /// Of all inputs, filled up to whole vectors.
+    frequencies: &'a [f32],
+    /// Floats from one frequency to the next.
+    apart: usize,
     /// Of each input.
-    kernels: &'a mut [[f32; 9]],
+    kernels: &'a mut [[f32; TAPS * TAPS]],
 }
 
 impl WithSimd for Back<'_> {
@@ -387,12 +420,30 @@ impl WithSimd for Back<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        if self.tiling == LARGE {
+            self.back(
+                simd,
+                #[inline(always)]
+                |column: [S::f32s; long::SIDE]| long::to_kernel(simd, column),
+            );
+        } else {
+            self.back(
+                simd,
+                #[inline(always)]
+                |column: [S::f32s; short::SIDE]| short::to_kernel(simd, column),
+            );
+        }
+    }
+}
+
+impl Back<'_> {
+    #[inline(always)]
+    fn back<S: Simd, const P: usize>(self, simd: S, down: impl Fn([S::f32s; P]) -> [S::f32s; TAPS]) {
         for (i, kernels) in self.kernels.chunks_mut(S::F32_LANES).enumerate() {
-            let vector = i * S::F32_LANES..(i + 1) * S::F32_LANES;
-            let mut tile = [[simd.splat_f32s(0.0); SIDES[1]]; SIDES[0]];
-            for y in 0..SIDES[0] {
-                for x in 0..SIDES[1] {
-                    let values = &self.frequencies[y * SIDES[1] + x][vector.clone()];
+            let mut tile = [[simd.splat_f32s(0.0); long::SIDE]; P];
+            for y in 0..P {
+                for x in 0..long::SIDE {
+                    let values = &self.frequencies[(y * long::SIDE + x) * self.apart + i * S::F32_LANES..][..S::F32_LANES];
                     // SAFETY: a whole vector.
                     tile[y][x] = unsafe { load::<S>(values.as_ptr()) };
                 }
@@ -400,19 +451,19 @@ impl WithSimd for Back<'_> {
             let kernel = both_ways(
                 tile,
                 #[inline(always)]
-                |column| to_kernel(simd, column),
+                |column| down(column),
                 #[inline(always)]
-                |row| to_kernel_across(simd, row),
+                |row| long::to_kernel(simd, row),
             );
-            let mut lanes = [[0.0f32; MOST_LANES]; 9];
-            for y in 0..3 {
-                for x in 0..3 {
+            let mut lanes = [[0.0f32; MOST_LANES]; TAPS * TAPS];
+            for y in 0..TAPS {
+                for x in 0..TAPS {
                     // SAFETY: no vector has more lanes.
-                    unsafe { store::<S>(lanes[3 * y + x].as_mut_ptr(), kernel[y][x]) };
+                    unsafe { store::<S>(lanes[TAPS * y + x].as_mut_ptr(), kernel[y][x]) };
                 }
             }
             for i in 0..kernels.len().min(MOST_LANES) {
-                for tap in 0..9 {
+                for tap in 0..TAPS * TAPS {
                     kernels[i][tap] = lanes[tap][i];
                 }
             }
