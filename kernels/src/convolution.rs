@@ -120,13 +120,13 @@ fn convolve_plainly(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<2>>, ge
     }
 }
 
-/// The sums over the planes, and over the images too where there is one row of biases: `[rows, channels]`.
-fn bias_gradient(gradient: &Values, area: usize, rows: usize, channels: usize) -> Vec<f32> {
-    let sums = weights::plane_sums(best(), gradient.slice(), area);
-    if sums.len() == rows * channels {
-        return sums;
+/// The gradient of the biases, `[rows, channels]`, from the sums of the planes: those of all images together where there is one
+/// row.
+fn of_biases(plane_sums: Vec<f32>, rows: usize, channels: usize) -> Vec<f32> {
+    if plane_sums.len() == rows * channels {
+        return plane_sums;
     }
-    (0..channels).map(|channel| sums.iter().skip(channel).step_by(channels).sum()).collect()
+    (0..channels).map(|channel| plane_sums.iter().skip(channel).step_by(channels).sum()).collect()
 }
 
 /// A convolution.
@@ -162,8 +162,22 @@ impl Layer<Values> for Convolution {
     }
 
     fn bias_gradient(&self, gradient: &Values) -> Values {
+        self.of_biases(weights::plane_sums(best(), gradient.slice(), self.geometry.area_out()))
+    }
+
+    fn parameter_gradients(&self, x: &Values, gradient: &Values) -> [Values; 2] {
+        let Geometry { inputs, outputs, kernel: [height, width], .. } = self.geometry;
+        let (weights, sums) =
+            weights::weight_gradient_and_plane_sums(best(), &self.geometry, x.slice(), gradient.slice());
+        [Values::new(weights, [outputs, inputs, height, width]), self.of_biases(sums)]
+    }
+}
+
+impl Convolution {
+    /// The gradient of the biases from the sums of the planes.
+    fn of_biases(&self, plane_sums: Vec<f32>) -> Values {
         let (outputs, rows) = (self.geometry.outputs, self.biases);
-        Values::new(bias_gradient(gradient, self.geometry.area_out(), rows, outputs), [rows, outputs])
+        Values::new(of_biases(plane_sums, rows, outputs), [rows, outputs])
     }
 }
 
@@ -177,6 +191,10 @@ pub trait Layer<V>: Debug + Clone + Send + 'static {
     fn weight_gradient(&self, x: &V, gradient: &V) -> V;
     /// From the gradient of the output.
     fn bias_gradient(&self, gradient: &V) -> V;
+    /// Of weights and bias together, where that is faster than each alone.
+    fn parameter_gradients(&self, x: &V, gradient: &V) -> [V; 2] {
+        [self.weight_gradient(x, gradient), self.bias_gradient(gradient)]
+    }
 }
 
 /// As an operation on input and weights, and a bias where there is one.
@@ -212,11 +230,13 @@ impl<V: Numbers, L: Layer<V>> Operation<3, V> for Recorded<L> {
 
     fn backward(self, (): (), [x, weight, _]: [Option<V>; 3], gradient: V, wanted: [bool; 3]) -> [Option<V>; 3] {
         let (x, weight) = (asked(x), asked(weight));
-        [
-            wanted[0].then(|| self.0.input_gradient(&weight, &gradient)),
-            wanted[1].then(|| self.0.weight_gradient(&x, &gradient)),
-            wanted[2].then(|| self.0.bias_gradient(&gradient)),
-        ]
+        let of_input = wanted[0].then(|| self.0.input_gradient(&weight, &gradient));
+        if wanted[1] && wanted[2] {
+            let [of_weights, of_bias] = self.0.parameter_gradients(&x, &gradient);
+            return [of_input, Some(of_weights), Some(of_bias)];
+        }
+        let of_weights = wanted[1].then(|| self.0.weight_gradient(&x, &gradient));
+        [of_input, of_weights, wanted[2].then(|| self.0.bias_gradient(&gradient))]
     }
 }
 
@@ -300,6 +320,7 @@ impl Layer<Values> for Transposed {
 
     fn bias_gradient(&self, gradient: &Values) -> Values {
         let channels = self.geometry.inputs;
-        Values::new(bias_gradient(gradient, self.geometry.area(), 1, channels), [channels])
+        let sums = weights::plane_sums(best(), gradient.slice(), self.geometry.area());
+        Values::new(of_biases(sums, 1, channels), [channels])
     }
 }

@@ -253,6 +253,8 @@ fn all_of(arch: Arch, geometry: &Geometry) -> Vec<Vec<f32>> {
         conv::input_gradient(arch, geometry, &gradient, &weights, None),
         weights::weight_gradient(arch, geometry, &x, &gradient),
         weights::plane_sums(arch, &gradient, geometry.area_out()),
+        weights::weight_gradient_and_plane_sums(arch, geometry, &x, &gradient).0,
+        weights::weight_gradient_and_plane_sums(arch, geometry, &x, &gradient).1,
     ]
 }
 

@@ -21,10 +21,26 @@ const ROWS_AT_ONCE: usize = 64;
 /// Vectors of pixels below which the sums over the lanes of a vector would cost more than the products.
 const FEW_VECTORS: usize = 32;
 
+/// The gradient of the weights of a convolution, `[outputs, inputs, kernel..]`, and the sums of the planes of the gradient,
+/// `[batch, outputs]`: where the way to the first reads these anyhow, they are read only once.
+pub fn weight_gradient_and_plane_sums(
+    arch: Arch,
+    geometry: &Geometry,
+    input: &[f32],
+    gradient: &[f32],
+) -> (Vec<f32>, Vec<f32>) {
+    if winograd::weights::suits(geometry) {
+        let mut sums = vec![0.0; geometry.batch * geometry.outputs];
+        let weights = winograd::weights::weight_gradient(arch, geometry, input, gradient, Some(&mut sums));
+        return (weights, sums);
+    }
+    (weight_gradient(arch, geometry, input, gradient), plane_sums(arch, gradient, geometry.area_out()))
+}
+
 /// The gradient of the weights of a convolution, `[outputs, inputs, kernel..]`.
 pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient: &[f32]) -> Vec<f32> {
     if winograd::weights::suits(geometry) {
-        return winograd::weights::weight_gradient(arch, geometry, input, gradient);
+        return winograd::weights::weight_gradient(arch, geometry, input, gradient, None);
     }
     let Geometry { batch, inputs, outputs, kernel, .. } = *geometry;
     let [height, width] = geometry.size_out();

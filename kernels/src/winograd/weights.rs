@@ -65,8 +65,15 @@ pub fn suits(geometry: &Geometry) -> bool {
     Tiling::of(geometry).is_some()
 }
 
-/// The gradient of the weights, `[outputs, inputs, 3, 3]`.
-pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient: &[f32]) -> Vec<f32> {
+/// The gradient of the weights, `[outputs, inputs, 3, 3]`; and the sums of the planes of the gradient, `[batch, outputs]`, where
+/// there is room for them.
+pub fn weight_gradient(
+    arch: Arch,
+    geometry: &Geometry,
+    input: &[f32],
+    gradient: &[f32],
+    plane_sums: Option<&mut [f32]>,
+) -> Vec<f32> {
     let Geometry { batch, inputs, outputs, size, padding, border, .. } = *geometry;
     let tiling = Tiling::of(geometry).unwrap_or(SMALL);
     let frequencies = tiling.frequencies();
@@ -86,9 +93,16 @@ pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient:
     let ranges = threads().div_ceil(parts).min(outputs.div_ceil(ROWS));
     let range = outputs.div_ceil(ranges).next_multiple_of(ROWS);
     let at_a_time = (AT_A_TIME / (frequencies * (before.padded + after.padded) * columns)).clamp(1, lines);
+    // Of each part.
+    let mut sums_of_parts = vec![0.0; if plane_sums.is_some() { parts * batch * outputs } else { 0 }];
+    let sums_of = Shared(sums_of_parts.as_mut_ptr());
+    let sums_of = |part: usize| {
+        // SAFETY: there is room for all parts.
+        plane_sums.is_some().then(|| Shared(unsafe { sums_of.at(part * batch * outputs) }))
+    };
     // An odd number: lines a power of two apart would share the places of the caches.
     let apart = (at_a_time * columns) | 1;
-    with_scratch(parts * of_part, |sums| {
+    let weights = with_scratch(parts * of_part, |sums| {
         let target = Shared(sums.as_mut_ptr());
         each(parts * ranges, |task| {
             let (part, output) = (task / ranges, task % ranges * range);
@@ -103,8 +117,8 @@ pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient:
                 for first in (begin..end).step_by(at_a_time) {
                     let lines = first..end.min(first + at_a_time);
                     let count = lines.len() * columns;
-                    before.transform(arch, lines.clone(), right, apart);
-                    after.transform(arch, lines, left, apart);
+                    before.transform(arch, lines.clone(), right, apart, None);
+                    after.transform(arch, lines, left, apart, sums_of(part));
                     for frequency in 0..frequencies {
                         let place = part * of_part + (frequency * outputs + output) * before.padded;
                         arch.dispatch(Products {
@@ -121,7 +135,14 @@ pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient:
             });
         });
         back(arch, geometry, tiling, sums, before.padded)
-    })
+    });
+    if let Some(plane_sums) = plane_sums {
+        plane_sums.fill(0.0);
+        for part in sums_of_parts.chunks_exact(batch * outputs) {
+            plane_sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+        }
+    }
+    weights
 }
 
 /// The input, or the gradient of the output.
@@ -149,8 +170,8 @@ struct Side<'a> {
 
 impl Side<'_> {
     /// The frequencies of rows of tiles, counted through all images: `[frequencies, tiles, channels]`, `apart` tiles between
-    /// frequencies.
-    fn transform(&self, arch: Arch, lines: Range<usize>, target: &mut [f32], apart: usize) {
+    /// frequencies. The sums of what is laid out are added to those of `[batch, all channels]`.
+    fn transform(&self, arch: Arch, lines: Range<usize>, target: &mut [f32], apart: usize, sums: Option<Shared>) {
         let [rows, columns] = self.tiles;
         let width = self.tiling.steps[1] * (columns - 1) + self.taps[1];
         let mut line = lines.start;
@@ -165,6 +186,18 @@ impl Side<'_> {
                     #[inline(always)]
                     || self.lay_out(image, self.tiling.steps[0] * row, [height, width], laid_out),
                 );
+                if let Some(sums) = sums {
+                    // SAFETY: the channels of an image; each task has lines or channels of its own.
+                    let sums = unsafe {
+                        let start = sums.at(image * self.all + self.first);
+                        std::slice::from_raw_parts_mut(start, self.channels)
+                    };
+                    vectorised(
+                        arch,
+                        #[inline(always)]
+                        || add_pixels(laid_out, self.padded, sums),
+                    );
+                }
                 let first = (line - lines.start) * columns;
                 let target = Shared(target.as_mut_ptr());
                 arch.dispatch(Transform { side: self, laid_out, width, rows: count, target, apart, first });
@@ -208,6 +241,21 @@ impl Side<'_> {
                 }
             }
         }
+    }
+}
+
+/// Adds the sums over pixels, each of so many channels. To be called from [`vectorised`].
+#[inline(always)]
+fn add_pixels(pixels: &[f32], channels: usize, sums: &mut [f32]) {
+    for (i, sums) in sums.chunks_mut(ROWS).enumerate() {
+        let mut some = [0.0f32; ROWS];
+        for pixel in pixels.chunks_exact(channels) {
+            let values: &[f32; ROWS] = pixel[i * ROWS..].first_chunk().expect("channels are filled up");
+            for lane in 0..ROWS {
+                some[lane] += values[lane];
+            }
+        }
+        sums.iter_mut().zip(some).for_each(|(sum, value)| *sum += value);
     }
 }
 
