@@ -92,8 +92,7 @@ pub fn input_gradient(
     let size_out = geometry.size_out();
     // Rows and columns of a phase.
     let [phase_rows, phase_columns] = [0, 1].map(|axis| geometry.size[axis].div_ceil(stride[axis]));
-    let window =
-        |rows| Window::of(size_out, [rows, phase_columns], phases.reach, [1, 1], phases.before, Border::Zero);
+    let window = |rows| Window::of(size_out, [rows, phase_columns], phases.reach, [1, 1], phases.before, Border::Zero);
     let floats_a_row = outputs * window(1).floats_a_row() + inputs * phase_columns;
     let split = Split::new(batch, [phase_rows, phase_columns], inputs, floats_a_row, bias);
     let window = window(split.band);

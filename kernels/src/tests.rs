@@ -103,6 +103,9 @@ fn fast_geometries() -> Vec<Geometry> {
         geometry(9, 10, 33, [8, 7], [2, 1], Border::Reflect),
         geometry(16, 9, 20, [4, 4], [1, 1], Border::Zero),
         geometry(7, 12, 9, [9, 12], [1, 1], Border::Zero),
+        // So high and narrow that they go through by bands.
+        geometry(1, 40, 9, [900, 5], [1, 1], Border::Reflect),
+        geometry(2, 9, 10, [4000, 12], [1, 1], Border::Zero),
         geometry(2, 100, 9, [3, 190], [1, 1], Border::Zero),
         geometry(1, 40, 70, [70, 90], [1, 0], Border::Zero),
     ]);

@@ -4,7 +4,7 @@
 use pulp::Arch;
 
 use super::geometry::{Border, Geometry};
-use super::simd::{LINE, part, prefetch_to_read, transposed, vectorised, with_scratch};
+use super::simd::{LINE, part, prefetch_to_read, transposed, vectorised};
 
 /// How a band of an image is laid out.
 ///
@@ -62,9 +62,10 @@ impl Window {
         Self { size, stride, padding, border, rows, lines: stride[1], pitch }
     }
 
-    /// For kernels of at most twice the stride across, the same with so many columns of output that each of the `taps` across has
-    /// pixels of its own: some pixels twice, but no column between the rows that is no output.
+    /// For a step of four across, the same with so many columns of output, four at least, that each of at most eight taps across
+    /// has pixels of its own: some pixels twice, but no column between the rows that is no output.
     pub fn with_taps_apart(self, columns: usize, taps: usize) -> Self {
+        assert!(self.stride[1] == FOUR && columns >= FOUR && (FOUR..=2 * FOUR).contains(&taps));
         Self { lines: taps, pitch: columns, ..self }
     }
 
@@ -99,23 +100,20 @@ impl Window {
 
     /// Lays out channels, `[channels, height, width]`, from row `first` of the output on.
     pub fn fill(&self, arch: Arch, image: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
-        with_scratch(Fours::places(self), |line| {
-            line.fill(0.0);
-            vectorised(
-                arch,
-                #[inline(always)]
-                || self.fill_channels(image, channels, first, line, laid_out),
-            );
-        });
+        vectorised(
+            arch,
+            #[inline(always)]
+            || self.fill_channels(image, channels, first, laid_out),
+        );
         laid_out[channels * self.plane()..self.length(channels)].fill(0.0);
     }
 
     #[inline(always)]
-    fn fill_channels(&self, image: &[f32], channels: usize, first: usize, line: &mut [f32], laid_out: &mut [f32]) {
+    fn fill_channels(&self, image: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
         let [height, width] = self.size;
         let [down, across] = self.stride;
         let pairs = (across == 2).then(|| Pairs::of(self));
-        let fours = (across == FOUR).then(|| Fours::of(self));
+        let mut fours = (across == FOUR).then(|| Fours::of(self));
         for channel in 0..channels {
             let image = &image[channel * height * width..][..height * width];
             let plane = &mut laid_out[channel * self.plane()..][..self.plane()];
@@ -123,7 +121,7 @@ impl Window {
                 let source = self.border.place(first * down + row, self.padding[0], height);
                 let start = (row % down * self.lines * self.rows + row / down) * self.pitch;
                 let Some(y) = source else {
-                    for phase in 0..if fours.is_some() { self.lines } else { across } {
+                    for phase in 0..self.lines {
                         plane[start + phase * self.rows * self.pitch..][..self.pitch].fill(0.0);
                     }
                     continue;
@@ -136,37 +134,14 @@ impl Window {
                     pairs.fill(source, &mut plane[start..]);
                     continue;
                 }
-                if let Some(fours) = &fours {
-                    fours.fill(source, line, &mut plane[start..]);
+                if let Some(fours) = &mut fours {
+                    fours.fill(source, &mut plane[start..]);
                     continue;
                 }
                 for phase in 0..across {
                     let phase_row = &mut plane[start + phase * self.rows * self.pitch..][..self.pitch];
                     self.fill_row(source, phase, phase_row);
                 }
-            }
-            if self.lines > across && fours.is_none() {
-                let line = self.rows * self.pitch;
-                for (row, plane) in plane.chunks_exact_mut(self.lines * line).enumerate() {
-                    let (lines, further) = plane.split_at_mut(across * line);
-                    self.fill_further(image, first * down + row, lines, further);
-                }
-            }
-        }
-    }
-
-    /// Lays out the pixels of the further taps, a place after those of the first ones, of every `down`-th row from one on.
-    #[inline(always)]
-    fn fill_further(&self, image: &[f32], first: usize, lines: &[f32], further: &mut [f32]) {
-        let [height, width] = self.size;
-        let [down, across] = self.stride;
-        let shifted = further.len().min(lines.len() - 1);
-        further[..shifted].copy_from_slice(&lines[1..=shifted]);
-        for (phase, line) in further.chunks_exact_mut(self.rows * self.pitch).enumerate() {
-            for (row, line) in line.chunks_exact_mut(self.pitch).enumerate() {
-                let y = self.border.place(first + row * down, self.padding[0], height);
-                let x = self.border.place(self.pitch * across + phase, self.padding[1], width);
-                line[self.pitch - 1] = y.zip(x).map_or(0.0, |(y, x)| image[y * width + x]);
             }
         }
     }
@@ -256,6 +231,8 @@ impl Pairs {
 /// How a row is laid out by turns in four lines, of four pixels at least, and in further ones that begin with the second pixels of
 /// the first ones.
 struct Fours {
+    /// A row with its border, all places one after another.
+    row: Vec<f32>,
     /// Where the first pixel stands among all places, and how many follow it there.
     before: usize,
     inside: usize,
@@ -271,41 +248,37 @@ struct Fours {
 impl Fours {
     fn of(window: &Window) -> Self {
         let Window { size: [_, width], padding: [_, before], border, rows, pitch, .. } = *window;
-        let places = Self::places(window);
+        let places = FOUR * (pitch + 1);
         let inside = width.min(places - before);
         let outside = (0..before).chain(before + inside..places);
         let outside = outside.filter_map(|place| Some((place, border.place(place, before, width)?))).collect();
-        Self { before, inside, outside, pitch, apart: rows * pitch, further: window.lines - FOUR }
+        let row = vec![0.0; places];
+        Self { row, before, inside, outside, pitch, apart: rows * pitch, further: window.lines - FOUR }
     }
 
-    /// Places of all lines, with those that follow them.
-    fn places(window: &Window) -> usize {
-        FOUR * (window.pitch + 1)
-    }
-
-    /// Lays out a row, whose first line begins here, with room for it as it is.
+    /// Lays out a row, whose first line begins here.
     #[inline(always)]
-    fn fill(&self, source: &[f32], row: &mut [f32], target: &mut [f32]) {
-        row[self.before..][..self.inside].copy_from_slice(&source[..self.inside]);
+    fn fill(&mut self, source: &[f32], target: &mut [f32]) {
+        self.row[self.before..][..self.inside].copy_from_slice(&source[..self.inside]);
         for (place, pixel) in &self.outside {
-            row[*place] = source[*pixel];
+            self.row[*place] = source[*pixel];
         }
-        let places = row.as_chunks::<FOUR>().0;
+        let places = self.row.as_chunks::<FOUR>().0;
         // The last ones begin so early that all are there.
         let mut place = 0;
         while place < self.pitch {
             let first = place.min(self.pitch - FOUR);
             let block = places[first..].first_chunk::<FOUR>().expect("a line has as many");
             let lines = transposed([&block[0], &block[1], &block[2], &block[3]]);
-            for line in 0..FOUR {
-                target[line * self.apart + first..][..FOUR].copy_from_slice(&lines[line]);
+            for (i, line) in lines.iter().enumerate() {
+                target[i * self.apart + first..][..FOUR].copy_from_slice(line);
             }
-            for line in 0..self.further {
-                let to = (FOUR + line) * self.apart + first;
+            for (i, line) in lines.iter().enumerate().take(self.further) {
+                let to = (FOUR + i) * self.apart + first;
                 if first > 0 {
-                    target[to - 1..][..FOUR].copy_from_slice(&lines[line]);
+                    target[to - 1..][..FOUR].copy_from_slice(line);
                 } else {
-                    target[to..][..FOUR - 1].copy_from_slice(&lines[line][1..]);
+                    target[to..][..FOUR - 1].copy_from_slice(&line[1..]);
                 }
             }
             place += FOUR;
@@ -323,40 +296,37 @@ mod tests {
 
     #[test]
     fn taps_apart_see_what_they_see_together() {
+        let (kernel, stride) = ([4, 6], [2, 4]);
         for border in [Border::Zero, Border::Reflect] {
-            for (size, padding, first) in [([6, 6], 1usize, 0), ([9, 7], 1, 1), ([4, 16], 0, 0), ([5, 5], 2, 1), ([9, 33], 1, 0)] {
-                for (kernel, stride) in [([4, 4], [2, 2]), ([4, 6], [2, 4])] {
-                    taps_apart(size, padding, first, border, kernel, stride);
-                }
+            for (size, padding, first) in
+                [([6, 16], 1usize, 0), ([9, 17], 1, 1), ([4, 18], 0, 0), ([5, 15], 2, 1), ([9, 33], 1, 0)]
+            {
+                let image: Vec<f32> = (1..=2 * size[0] * size[1]).map(|value| value as f32).collect();
+                let tiles = [2, (size[1] + 2 * padding - 2).div_ceil(stride[1])];
+                let together = Window::of(size, tiles, kernel, stride, [padding; 2], border);
+                let apart = together.clone().with_taps_apart(tiles[1], kernel[1]);
+                let of_channels = (0..2).flat_map(|channel| (0..tiles[0] * tiles[1]).map(move |tile| (channel, tile)));
+                let taps = (0..kernel[0]).flat_map(|row| (0..kernel[1]).map(move |column| [row, column]));
+                let [together, apart] = [together, apart].map(|window| {
+                    let mut laid_out = vec![f32::NAN; window.length(2)];
+                    window.fill(best(), &image, 2, first, &mut laid_out);
+                    let see = |(channel, tile): (usize, usize), [row, column]: [usize; 2]| {
+                        let place = tile / tiles[1] * window.pitch + tile % tiles[1] + window.tap(row, column);
+                        laid_out[channel * window.plane() + place]
+                    };
+                    let of_tile = |tile| taps.clone().map(move |tap| (tile, tap));
+                    of_channels.clone().flat_map(of_tile).map(|(tile, tap)| see(tile, tap)).collect::<Vec<f32>>()
+                });
+                assert_eq!(together, apart, "{size:?} {padding} {first} {border:?}");
+                // The tap above and left of a tile's middle, of the first tile in the second row.
+                let place = (tiles[1] * kernel[0] + 1) * kernel[1] + 1;
+                let pixel = [stride[0] * (first + 1) + 1, 1].map(|place| place as isize - padding as isize);
+                let expected = match pixel {
+                    [y, x] if y >= 0 && x >= 0 && (y as usize) < size[0] => image[y as usize * size[1] + x as usize],
+                    _ => continue,
+                };
+                assert_eq!(together[place], expected);
             }
         }
-    }
-
-    /// Two channels, with tiles of two rows.
-    fn taps_apart(
-        size: [usize; 2],
-        padding: usize,
-        first: usize,
-        border: Border,
-        kernel: [usize; 2],
-        stride: [usize; 2],
-    ) {
-        let image: Vec<f32> = (1..=2 * size[0] * size[1]).map(|value| value as f32).collect();
-        let tiles = [2, (size[1] + 2 * padding - 2).div_ceil(stride[1]).max(4)];
-        let together = Window::of(size, tiles, kernel, stride, [padding; 2], border);
-        let apart = together.clone().with_taps_apart(tiles[1], kernel[1]);
-        let [together, apart] = [together, apart].map(|window| {
-            let mut laid_out = vec![f32::NAN; window.length(2)];
-            window.fill(best(), &image, 2, first, &mut laid_out);
-            let mut seen = Vec::new();
-            for (channel, tile) in (0..2).flat_map(|channel| (0..tiles[0] * tiles[1]).map(move |tile| (channel, tile))) {
-                for (row, column) in (0..kernel[0]).flat_map(|row| (0..kernel[1]).map(move |column| (row, column))) {
-                    let place = tile / tiles[1] * window.pitch + tile % tiles[1] + window.tap(row, column);
-                    seen.push(laid_out[channel * window.plane() + place]);
-                }
-            }
-            seen
-        });
-        assert_eq!(together, apart, "{size:?} {padding} {first} {border:?} {kernel:?}");
     }
 }

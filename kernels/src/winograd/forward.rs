@@ -53,8 +53,8 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
     let small = tiles[1] <= MOST_COLUMNS;
     let floats_a_row = inputs * if small { FREQUENCIES * tiles[1] } else { window(tiles[0]).floats_a_row() };
     let split = Split::new(batch, tiles, outputs, floats_a_row, bias);
-    let source = if small && split.band == tiles[0] {
-        Source::Gathered(Gathered::new(geometry, tiles, split.images, lanes))
+    let source = if small {
+        Source::Gathered(Gathered::new(geometry, tiles[1], split.images * split.band, lanes))
     } else {
         Source::Window(window(split.band))
     };
@@ -75,7 +75,7 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
             with_scratch(laid_out + transformed + products, |scratch| {
                 let (laid_out, scratch) = scratch.split_at_mut(laid_out);
                 let area = inputs * geometry.area();
-                source.fill(arch, &input[task.image * area..][..task.images * area], inputs, task.first, laid_out);
+                source.fill(arch, &input[task.image * area..][..task.images * area], inputs, task, laid_out);
                 let (transformed, products) = scratch.split_at_mut(transformed);
                 let image = outputs * geometry.area_out();
                 let place = |run| Place::of(run, task, [task.rows, tiles[1]], size_out, image);
@@ -139,17 +139,16 @@ impl Source<'_> {
         }
     }
 
-    /// Lays out `[images, channels, height, width]` from a row of tiles on.
-    fn fill(&self, arch: Arch, images: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
+    /// Lays out the images of a task, `[images, channels, height, width]`.
+    fn fill(&self, arch: Arch, images: &[f32], channels: usize, task: &Task, laid_out: &mut [f32]) {
         match self {
             Self::Window(window) => {
-                let image = window.length(channels);
-                let count = laid_out.len() / image;
-                for (image, laid_out) in images.chunks_exact(images.len() / count).zip(laid_out.chunks_exact_mut(image)) {
-                    window.fill(arch, image, channels, first, laid_out);
+                let images = images.chunks_exact(images.len() / task.images);
+                for (image, laid_out) in images.zip(laid_out.chunks_exact_mut(window.length(channels))) {
+                    window.fill(arch, image, channels, task.first, laid_out);
                 }
             }
-            Self::Gathered(gathered) => gathered.fill(images, laid_out),
+            Self::Gathered(gathered) => gathered.fill(images, [task.first, task.rows], laid_out),
         }
     }
 }

@@ -4,11 +4,11 @@
 use super::forward::{FREQUENCIES, SIDES, STEPS};
 use crate::geometry::Geometry;
 
-/// How images are laid out: `[channels, rows and columns of a tile, images, rows and columns of tiles]`.
+/// How bands of images are laid out: `[channels, rows and columns of a tile, images, rows and columns of tiles]`.
 pub struct Gathered<'a> {
     geometry: &'a Geometry,
-    /// Rows and columns of tiles of an image.
-    tiles: [usize; 2],
+    /// Columns of tiles of an image.
+    tiles: usize,
     /// Places of a line.
     line: usize,
     /// Where the pixels of a row stand in it with its border: where the first one does, and those of the border that are pixels too.
@@ -24,14 +24,15 @@ pub const MOST_COLUMNS: usize = 3;
 const PLACES: usize = STEPS[1] * (MOST_COLUMNS - 1) + SIDES[1];
 
 impl<'a> Gathered<'a> {
-    /// For so many images, with lines of whole vectors.
-    pub fn new(geometry: &'a Geometry, tiles: [usize; 2], images: usize, lanes: usize) -> Self {
-        let line = (images * tiles[0] * tiles[1]).next_multiple_of(lanes);
+    /// For so many columns of tiles, and so many rows of them in all images, with lines of whole vectors.
+    pub fn new(geometry: &'a Geometry, tiles: usize, rows: usize, lanes: usize) -> Self {
+        let line = (rows * tiles).next_multiple_of(lanes);
         let (width, before) = (geometry.size[1], geometry.padding[1]);
         let inside = before..before + width;
         let border = (0..PLACES).filter(|place| !inside.contains(place));
         let border = border.filter_map(|place| Some((place, geometry.border.place(place, before, width)?))).collect();
-        let columns = (0..SIDES[1]).flat_map(|x| (0..tiles[1]).map(move |column| (x * line + column, STEPS[1] * column + x)));
+        let columns =
+            (0..SIDES[1]).flat_map(|x| (0..tiles).map(move |column| (x * line + column, STEPS[1] * column + x)));
         Self { geometry, tiles, line, before, border, columns: columns.collect() }
     }
 
@@ -45,17 +46,16 @@ impl<'a> Gathered<'a> {
         (row * SIDES[1] + column) * self.line
     }
 
-    /// Lays out `[images, channels, height, width]`.
-    pub fn fill(&self, images: &[f32], laid_out: &mut [f32]) {
+    /// Lays out `[images, channels, height, width]`, so many rows of tiles of each from one on.
+    pub fn fill(&self, images: &[f32], [first, rows]: [usize; 2], laid_out: &mut [f32]) {
         let Geometry { inputs, size: [height, width], padding, border, .. } = *self.geometry;
-        let [rows, columns] = self.tiles;
         let inside = width.min(PLACES - self.before);
         for (place, image) in images.chunks_exact(height * width).enumerate() {
             let (i, channel) = (place / inputs, place % inputs);
             let plane = &mut laid_out[channel * self.plane()..][..self.plane()];
             for place in 0..STEPS[0] * (rows - 1) + SIDES[0] {
                 let mut values = [0.0; PLACES];
-                if let Some(y) = border.place(place, padding[0], height) {
+                if let Some(y) = border.place(STEPS[0] * first + place, padding[0], height) {
                     let source = &image[y * width..][..width];
                     values[self.before..][..inside].copy_from_slice(&source[..inside]);
                     for (place, pixel) in &self.border {
@@ -64,7 +64,7 @@ impl<'a> Gathered<'a> {
                 }
                 // The rows of tiles that see it.
                 for row in (place + 1).saturating_sub(SIDES[0]).div_ceil(STEPS[0])..(place / STEPS[0] + 1).min(rows) {
-                    let target = &mut plane[self.tap(place - STEPS[0] * row, 0) + (i * rows + row) * columns..];
+                    let target = &mut plane[self.tap(place - STEPS[0] * row, 0) + (i * rows + row) * self.tiles..];
                     for (to, place) in &self.columns {
                         target[*to] = values[*place];
                     }

@@ -65,8 +65,11 @@ pub mod long {
     const SUM: f32 = NEAR_SQUARED + FAR_SQUARED;
 
     /// What the polynomials of [`of_input`] are at their points, inverted.
-    const SHARES: [f32; 3] =
-        [1.0 / PRODUCT, 0.5 / (NEAR_SQUARED * (NEAR_SQUARED - FAR_SQUARED)), 0.5 / (FAR_SQUARED * (FAR_SQUARED - NEAR_SQUARED))];
+    const SHARES: [f32; 3] = [
+        1.0 / PRODUCT,
+        0.5 / (NEAR_SQUARED * (NEAR_SQUARED - FAR_SQUARED)),
+        0.5 / (FAR_SQUARED * (FAR_SQUARED - NEAR_SQUARED)),
+    ];
 
     /// Bᵀ of an input: of each point the polynomial that is zero at all others.
     #[inline(always)]
@@ -122,12 +125,14 @@ pub mod long {
     /// G of a kernel: its values at the points.
     #[inline(always)]
     pub fn of_kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 6] {
-        let (of_zero, of_near, of_far) = (simd.splat_f32s(SHARES[0]), simd.splat_f32s(SHARES[1]), simd.splat_f32s(SHARES[2]));
+        let (of_zero, of_near, of_far) =
+            (simd.splat_f32s(SHARES[0]), simd.splat_f32s(SHARES[1]), simd.splat_f32s(SHARES[2]));
         let (near, far) = (simd.splat_f32s(NEAR), simd.splat_f32s(FAR));
         let (near_squared, far_squared) = (simd.splat_f32s(NEAR_SQUARED), simd.splat_f32s(FAR_SQUARED));
         let even = simd.mul_f32s(of_near, simd.mul_add_e_f32s(near_squared, c, a));
         let even_far = simd.mul_f32s(of_far, simd.mul_add_e_f32s(far_squared, c, a));
-        let (odd, odd_far) = (simd.mul_f32s(of_near, simd.mul_f32s(near, b)), simd.mul_f32s(of_far, simd.mul_f32s(far, b)));
+        let (odd, odd_far) =
+            (simd.mul_f32s(of_near, simd.mul_f32s(near, b)), simd.mul_f32s(of_far, simd.mul_f32s(far, b)));
         [
             simd.mul_f32s(of_zero, a),
             simd.add_f32s(even, odd),
@@ -141,10 +146,12 @@ pub mod long {
     /// Gᵀ of frequencies: back through [`of_kernel`].
     #[inline(always)]
     pub fn to_kernel<S: Simd>(simd: S, [a, b, c, d, e, f]: [S::f32s; 6]) -> [S::f32s; 3] {
-        let (of_zero, of_near, of_far) = (simd.splat_f32s(SHARES[0]), simd.splat_f32s(SHARES[1]), simd.splat_f32s(SHARES[2]));
+        let (of_zero, of_near, of_far) =
+            (simd.splat_f32s(SHARES[0]), simd.splat_f32s(SHARES[1]), simd.splat_f32s(SHARES[2]));
         let (near, far) = (simd.splat_f32s(NEAR), simd.splat_f32s(FAR));
         let (near_squared, far_squared) = (simd.splat_f32s(NEAR_SQUARED), simd.splat_f32s(FAR_SQUARED));
-        let (sum, difference) = (simd.mul_f32s(of_near, simd.add_f32s(b, c)), simd.mul_f32s(of_near, simd.sub_f32s(b, c)));
+        let (sum, difference) =
+            (simd.mul_f32s(of_near, simd.add_f32s(b, c)), simd.mul_f32s(of_near, simd.sub_f32s(b, c)));
         let (sum_far, difference_far) =
             (simd.mul_f32s(of_far, simd.add_f32s(d, e)), simd.mul_f32s(of_far, simd.sub_f32s(d, e)));
         [

@@ -4,6 +4,10 @@
 //! Vectors go along channels here, so that nothing is summed over the lanes of a vector.
 
 #![expect(clippy::needless_range_loop, reason = "loops over registers, all of one length, that must be unrolled")]
+#![expect(
+    clippy::redundant_closure,
+    reason = "functions by reference are not compiled with the instructions of the vectors"
+)]
 
 use std::ops::Range;
 
@@ -491,7 +495,8 @@ impl Back<'_> {
             let mut tile = [[simd.splat_f32s(0.0); long::SIDE]; P];
             for y in 0..P {
                 for x in 0..long::SIDE {
-                    let values = &self.frequencies[(y * long::SIDE + x) * self.apart + i * S::F32_LANES..][..S::F32_LANES];
+                    let values =
+                        &self.frequencies[(y * long::SIDE + x) * self.apart + i * S::F32_LANES..][..S::F32_LANES];
                     // SAFETY: a whole vector.
                     tile[y][x] = unsafe { load::<S>(values.as_ptr()) };
                 }
