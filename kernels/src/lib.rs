@@ -20,6 +20,7 @@ mod memory;
 mod norm;
 mod normalisation;
 mod phases;
+mod pixels;
 mod products;
 mod resizing;
 mod sgd;

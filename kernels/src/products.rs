@@ -1,4 +1,4 @@
-//! The two inner loops of a convolution, over vectors of pixels.
+//! The two inner loops of a convolution: over vectors of pixels, and over pixels with vectors of channels.
 
 #![expect(clippy::needless_range_loop, reason = "loops over registers, all of one length, that must be unrolled")]
 
@@ -165,78 +165,85 @@ impl WithSimd for &Correlation<'_> {
     }
 }
 
-/// Sums over pixels of products: `sums[row][k] = Σ_step left[row·left_plane + left_step]·right[offset[k] + right_step]`.
-pub struct Products<'a> {
-    /// Gradients of outputs.
-    pub left: &'a [f32],
-    /// Floats between rows of the left side.
-    pub left_plane: usize,
-    /// Rows.
-    pub rows: usize,
-    /// Laid-out inputs.
-    pub right: &'a [f32],
-    /// For each channel and tap, how far its values are from the first.
-    pub offsets: &'a [usize],
-    /// Where each vector of pixels begins on both sides.
-    pub steps: &'a [(usize, usize)],
-    /// Where `sums[0][0]` goes; neighbours of `k` are neighbours.
-    pub target: Shared,
-    /// Floats between rows of the target.
-    pub target_row: usize,
+/// Adds sums of products, `M` by `N` vectors of them: `sums[i][j] += Σ_step left[step][i]·right[step][j]`, with the floats from
+/// one step to the next of both sides.
+///
+/// # Safety
+/// All steps of both sides must be readable.
+#[inline(always)]
+pub unsafe fn add_products<S: Simd, const M: usize, const N: usize>(
+    simd: S,
+    [left, right]: [(*const f32, usize); 2],
+    steps: usize,
+    sums: &mut [[S::f32s; N]; M],
+) {
+    for step in 0..steps {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (left, right) = (left.0.add(step * left.1), right.0.add(step * right.1));
+            let mut values = [simd.splat_f32s(0.0); N];
+            for j in 0..N {
+                values[j] = load::<S>(right.add(j * S::F32_LANES));
+            }
+            for i in 0..M {
+                let weight = simd.splat_f32s(*left.add(i));
+                for j in 0..N {
+                    sums[i][j] = simd.mul_add_e_f32s(weight, values[j], sums[i][j]);
+                }
+            }
+        }
+    }
 }
 
-/// Vectors of pixels that are gone through at a time, so that both sides stay in the fastest cache.
-const CHUNK: usize = 32;
+/// Sums over pixels of products: `sums[row][k] = Σ_pixel left[pixel][row]·right[pixel][k]`.
+pub struct Products<'a> {
+    /// Both sides, and the floats from one row of pixels and from one pixel to the next; readable beyond what any sum needs for
+    /// as many as are computed together.
+    pub left: (&'a [f32], [usize; 2]),
+    pub right: (&'a [f32], [usize; 2]),
+    /// Rows and columns of pixels.
+    pub pixels: [usize; 2],
+    /// Rows of sums, and floats of each: whole vectors.
+    pub sums: [usize; 2],
+    /// Whether they are added to those that are there.
+    pub goes_on: bool,
+    /// Where they go.
+    pub target: Shared,
+}
+
+/// Sums of a row that are computed together at most, in floats.
+pub const TOGETHER: usize = 8;
 
 impl Products<'_> {
     /// Computes all sums.
     ///
     /// # Safety
-    /// All steps must be readable on both sides, and all sums writable in the target.
+    /// All pixels must be readable on both sides, and all sums writable.
     pub unsafe fn run(&self, arch: Arch) {
         arch.dispatch(self)
     }
 
+    /// `M` rows from `row` on, `N` vectors together.
+    ///
     /// # Safety
     /// As [`run`](Self::run).
     #[inline(always)]
-    unsafe fn block<S: Simd, const M: usize, const N: usize>(
-        &self,
-        simd: S,
-        [row, k]: [usize; 2],
-        steps: &[(usize, usize)],
-        sums: &mut [S::f32s],
-    ) {
-        let depth = self.offsets.len();
-        let mut held = [[simd.splat_f32s(0.0); N]; M];
-        for i in 0..M {
-            for j in 0..N {
-                held[i][j] = sums[(row + i) * depth + k + j];
-            }
-        }
+    unsafe fn rows<S: Simd, const M: usize, const N: usize>(&self, simd: S, row: usize) {
+        let (mut k, lanes) = (0, S::F32_LANES);
         // SAFETY: the caller's promise.
         unsafe {
-            let left = self.left.as_ptr().add(row * self.left_plane);
-            let mut right = [self.right.as_ptr(); N];
-            for j in 0..N {
-                right[j] = right[j].add(self.offsets[k + j]);
+            while k + N * lanes <= self.sums[1] {
+                self.block::<S, M, N>(simd, row, k);
+                k += N * lanes;
             }
-            for (left_step, right_step) in steps {
-                let mut values = [simd.splat_f32s(0.0); N];
-                for j in 0..N {
-                    values[j] = load::<S>(right[j].add(*right_step));
+            while k < self.sums[1] {
+                if k + 2 * lanes <= self.sums[1] {
+                    self.block::<S, M, 2>(simd, row, k);
+                    k += 2 * lanes;
+                } else {
+                    self.block::<S, M, 1>(simd, row, k);
+                    k += lanes;
                 }
-                for i in 0..M {
-                    let gradient = load::<S>(left.add(i * self.left_plane + *left_step));
-                    for j in 0..N {
-                        held[i][j] = simd.mul_add_e_f32s(gradient, values[j], held[i][j]);
-                    }
-                }
-            }
-        }
-        for i in 0..M {
-            for j in 0..N {
-                sums[(row + i) * depth + k + j] = held[i][j];
             }
         }
     }
@@ -244,24 +251,22 @@ impl Products<'_> {
     /// # Safety
     /// As [`run`](Self::run).
     #[inline(always)]
-    unsafe fn row_block<S: Simd, const M: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        steps: &[(usize, usize)],
-        sums: &mut [S::f32s],
-    ) {
-        let depth = self.offsets.len();
-        let mut k = 0;
+    unsafe fn block<S: Simd, const M: usize, const N: usize>(&self, simd: S, row: usize, k: usize) {
+        let mut sums = [[simd.splat_f32s(0.0); N]; M];
         // SAFETY: the caller's promise.
         unsafe {
-            while k + 3 <= depth {
-                self.block::<S, M, 3>(simd, [row, k], steps, sums);
-                k += 3;
+            for y in 0..self.pixels[0] {
+                let left = self.left.0.as_ptr().add(y * self.left.1[0] + row);
+                let right = self.right.0.as_ptr().add(y * self.right.1[0] + k);
+                let sides = [(left, self.left.1[1]), (right, self.right.1[1])];
+                add_products(simd, sides, self.pixels[1], &mut sums);
             }
-            while k < depth {
-                self.block::<S, M, 1>(simd, [row, k], steps, sums);
-                k += 1;
+            for i in 0..M.min(self.sums[0] - row) {
+                for j in 0..N {
+                    let to = self.target.at((row + i) * self.sums[1] + k + j * S::F32_LANES);
+                    let sum = if self.goes_on { simd.add_f32s(load::<S>(to), sums[i][j]) } else { sums[i][j] };
+                    store::<S>(to, sum);
+                }
             }
         }
     }
@@ -272,35 +277,25 @@ impl WithSimd for &Products<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let depth = self.offsets.len();
-        let mut sums = vec![simd.splat_f32s(0.0); self.rows * depth];
-        for steps in self.steps.chunks(CHUNK) {
-            let mut row = 0;
-            // SAFETY: `run`, the only caller, passes its own promise on.
-            unsafe {
-                while row < self.rows {
-                    row += match self.rows - row {
-                        8.. if S::REGISTER_COUNT >= 32 => {
-                            self.row_block::<S, 8>(simd, row, steps, &mut sums);
-                            8
-                        }
-                        4.. => {
-                            self.row_block::<S, 4>(simd, row, steps, &mut sums);
-                            4
-                        }
-                        _ => {
-                            self.row_block::<S, 1>(simd, row, steps, &mut sums);
-                            1
-                        }
-                    };
-                }
-            }
-        }
-        for row in 0..self.rows {
-            for k in 0..depth {
-                let sum = simd.reduce_sum_f32s(sums[row * depth + k]);
-                // SAFETY: the caller's promise.
-                unsafe { *self.target.at(row * self.target_row + k) = sum };
+        let mut row = 0;
+        // SAFETY: `run`, the only caller, passes its own promise on.
+        unsafe {
+            while row < self.sums[0] {
+                // As many sums at once as registers hold. What is computed beyond the last row goes nowhere.
+                row += match self.sums[0] - row {
+                    5.. if S::REGISTER_COUNT >= 32 => {
+                        self.rows::<S, 8, 3>(simd, row);
+                        8
+                    }
+                    3.. => {
+                        self.rows::<S, 4, 3>(simd, row);
+                        4
+                    }
+                    _ => {
+                        self.rows::<S, 1, 8>(simd, row);
+                        1
+                    }
+                };
             }
         }
     }

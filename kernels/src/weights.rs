@@ -1,24 +1,29 @@
 //! The gradients of the weights and the bias of a convolution, on slices.
 
-use std::borrow::Cow;
-
 use pulp::Arch;
 
-use super::geometry::Geometry;
-use super::products::{Correlation, Products};
+use super::geometry::{Border, Geometry};
+use super::pixels::{self, Planes};
+use super::products::{Correlation, Products, TOGETHER};
 use super::sharing::{BAND, ROWS};
 use super::simd::{Shared, lanes, sum_by, vectorised, with_scratch, written};
 use super::spots::Spots;
-use super::team::{each_chunk, each_of, threads};
+use super::team::{each_chunk, each_of, made_of_chunks, threads};
 use super::window::Window;
 use super::winograd;
 
-/// Channels that one task sums up together, at most: each time, the gradient comes from memory once.
-const CHANNELS_AT_ONCE: usize = 8;
-/// Rows of the result that one task sums up, at most.
-const ROWS_AT_ONCE: usize = 64;
+/// Floats of both sides that are laid out at a time: they stay in the second cache, beside the sums.
+const AT_A_TIME: usize = 1 << 16;
+/// Pixels for which sums that stay nowhere near may be read and written once.
+const PIXELS_AT_A_TIME: usize = 256;
+/// Sums of all parts, in floats.
+const SUMS: usize = 1 << 20;
+/// Pixels of a part, at least.
+const PIXELS: usize = 1 << 11;
+/// Parts that are summed up alone, at most.
+const PARTS: usize = 8;
 
-/// Vectors of pixels below which the sums over the lanes of a vector would cost more than the products.
+/// Vectors of pixels below which sums would be read and written more often than products are added.
 const FEW_VECTORS: usize = 32;
 
 /// The gradient of the weights of a convolution, `[outputs, inputs, kernel..]`, and the sums of the planes of the gradient,
@@ -42,59 +47,99 @@ pub fn weight_gradient(arch: Arch, geometry: &Geometry, input: &[f32], gradient:
     if winograd::weights::suits(geometry) {
         return winograd::weights::weight_gradient(arch, geometry, input, gradient, None);
     }
-    let Geometry { batch, inputs, outputs, kernel, .. } = *geometry;
+    let Geometry { batch, inputs, outputs, .. } = *geometry;
     let [height, width] = geometry.size_out();
     let window = Window::new(geometry, height);
-    let spots = Spots::new([height, width], window.pitch, lanes(arch));
-    if batch * spots.spots.len() < FEW_VECTORS && outputs >= 2 * ROWS && inputs > 1 {
+    let vectors = batch * Spots::count([height, width], window.pitch, lanes(arch));
+    if vectors < FEW_VECTORS && outputs >= 2 * ROWS && inputs > 1 {
         return weight_gradient_by_patches(arch, geometry, &window, input, gradient);
     }
-    let left = Lined::new(&spots, gradient, batch * outputs, height * width, lanes(arch));
-    let threads = threads();
-    let fits = BAND / (batch * window.plane());
-    let channels_at_once = CHANNELS_AT_ONCE.min(inputs.div_ceil(2 * threads)).min(fits.max(1));
-    let offsets = window.offsets(channels_at_once, kernel);
-    let image = window.length(channels_at_once);
-    let steps: Vec<(usize, usize)> = (0..batch)
-        .flat_map(|i| left.places.iter().zip(&spots.spots).map(move |(place, spot)| (i, *place, spot.source)))
-        .map(|(i, place, source)| (i * outputs * left.plane + place, i * image + source))
-        .collect();
-    // Without several channels in, threads share the channels out.
-    let parts = (2 * threads).div_ceil(inputs.div_ceil(channels_at_once)).min(outputs.div_ceil(2 * ROWS)).max(1);
-    let rows_at_once = outputs.div_ceil(parts).next_multiple_of(ROWS).min(ROWS_AT_ONCE);
-    let tasks: Vec<[usize; 2]> = (0..inputs)
-        .step_by(channels_at_once)
-        .flat_map(|channel| (0..outputs).step_by(rows_at_once).map(move |row| [channel, row]))
-        .collect();
-    let fill = |target: Shared| {
-        each_of(&tasks, |_, &[channel, row]| {
-            let channels = channels_at_once.min(inputs - channel);
-            with_scratch(batch * image, |right| {
-                for (i, right) in right.chunks_exact_mut(image).enumerate() {
-                    let planes = &input[(i * inputs + channel) * geometry.area()..][..channels * geometry.area()];
-                    right[channels * window.plane()..].fill(0.0);
-                    window.fill(arch, planes, channels, 0, right);
-                }
-                let depth = inputs * geometry.taps();
-                // SAFETY: each task has rows and columns of the result of its own; steps are those of the spots.
-                unsafe {
-                    let products = Products {
-                        left: &left.values[row * left.plane..],
-                        left_plane: left.plane,
-                        rows: rows_at_once.min(outputs - row),
-                        right,
-                        offsets: &offsets[..channels * geometry.taps()],
-                        steps: &steps,
-                        target: Shared(target.at(row * depth + channel * geometry.taps())),
-                        target_row: depth,
-                    };
-                    products.run(arch);
+    weight_gradient_by_pixels(arch, geometry, input, gradient)
+}
+
+/// By products of the channels of pixels, added up pixel by pixel.
+fn weight_gradient_by_pixels(arch: Arch, geometry: &Geometry, input: &[f32], gradient: &[f32]) -> Vec<f32> {
+    let Geometry { batch, inputs, outputs, size, kernel, stride, padding, border } = *geometry;
+    let [height, width] = geometry.size_out();
+    // Vectors go along outputs, where there are more than a few: then each side has its own.
+    let along_outputs = outputs >= TOGETHER;
+    let padded = if along_outputs { outputs.next_multiple_of(pixels::ROWS) } else { outputs };
+    let before =
+        Planes { values: input, all: inputs, first: 0, channels: inputs, padded: inputs, size, padding, border };
+    let after = Planes {
+        values: gradient,
+        all: outputs,
+        channels: outputs,
+        padded,
+        size: [height, width],
+        padding: [0, 0],
+        border: Border::Zero,
+        ..before
+    };
+    let columns = (width - 1) * stride[1] + kernel[1];
+    // Numbers of the input that a row of taps sees, side by side.
+    let run = kernel[1] * inputs;
+    let sums = if along_outputs { [run, padded] } else { [outputs, run.next_multiple_of(pixels::ROWS)] };
+    let of_taps = sums[0] * sums[1];
+    let of_part = kernel[0] * of_taps;
+    // How rows are parted decides how sums are rounded, so the number of threads has no say in it.
+    let lines = batch * height;
+    let parts = (SUMS / of_part).min(lines * width / PIXELS).clamp(1, PARTS).min(lines);
+    let of_row = stride[0] * columns * inputs + width * padded;
+    let at_a_time = (AT_A_TIME / of_row).max(PIXELS_AT_A_TIME.div_ceil(width)).clamp(1, height);
+    let rows_before = |rows: usize| (rows - 1) * stride[0] + kernel[0];
+    let beyond = 4 * TOGETHER * pixels::ROWS;
+    let sizes = [rows_before(at_a_time) * columns * inputs + beyond, at_a_time * width * padded + beyond];
+    with_scratch(parts * of_part, |all| {
+        each_chunk(all, of_part, |part, target| {
+            let (begin, end) = (part * lines / parts, (part + 1) * lines / parts);
+            with_scratch(sizes[0] + sizes[1], |scratch| {
+                let (inner, outer) = scratch.split_at_mut(sizes[0]);
+                let mut line = begin;
+                while line < end {
+                    // As many as belong to one image.
+                    let (image, row) = (line / height, line % height);
+                    let rows = (end - line).min(height - row).min(at_a_time);
+                    vectorised(
+                        arch,
+                        #[inline(always)]
+                        || {
+                            before.lay_out(image, row * stride[0], [rows_before(rows), columns], inner);
+                            after.lay_out(image, row, [rows, width], outer);
+                        },
+                    );
+                    for tap in 0..kernel[0] {
+                        let inputs =
+                            (&inner[tap * columns * inputs..], [stride[0] * columns * inputs, stride[1] * inputs]);
+                        let gradients = (&*outer, [width * padded, padded]);
+                        let (left, right) = if along_outputs { (inputs, gradients) } else { (gradients, inputs) };
+                        let target = Shared(target[tap * of_taps..].as_mut_ptr());
+                        let products =
+                            Products { left, right, pixels: [rows, width], sums, goes_on: line > begin, target };
+                        // SAFETY: the pixels are laid out, with room beyond them, and the sums are the part's own.
+                        unsafe { products.run(arch) };
+                    }
+                    line += rows;
                 }
             });
         });
-    };
-    // SAFETY: the tasks are all rows and columns of the result.
-    unsafe { written(outputs * inputs * geometry.taps(), fill) }
+        let (all, others) = all.split_at_mut(of_part);
+        for part in others.chunks_exact(of_part) {
+            all.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+        }
+        let taps = (0..kernel[0]).flat_map(|row| (0..kernel[1]).map(move |column| (row, column)));
+        let fill = |output: usize, kernels: &mut [f32]| {
+            for (input, kernel) in kernels.chunks_exact_mut(geometry.taps()).enumerate() {
+                for (value, (row, column)) in kernel.iter_mut().zip(taps.clone()) {
+                    let place = column * inputs + input;
+                    let [row_of_sums, k] = if along_outputs { [place, output] } else { [output, place] };
+                    *value = all[row * of_taps + row_of_sums * sums[1] + k];
+                }
+            }
+        };
+        // SAFETY: an output has kernels of all inputs.
+        unsafe { made_of_chunks(outputs * inputs * geometry.taps(), inputs * geometry.taps(), fill) }
+    })
 }
 
 /// The same for few pixels and many channels: vectors go along the inputs and taps, so that nothing is summed over lanes.
@@ -154,35 +199,6 @@ fn weight_gradient_by_patches(
     };
     // SAFETY: the tasks are all columns of the result.
     unsafe { written(outputs * inputs * taps, fill) }
-}
-
-/// Planes whose pixels stand in vectors as the spots do, with zeros where a lane is no pixel.
-struct Lined<'a> {
-    values: Cow<'a, [f32]>,
-    /// Floats of a plane.
-    plane: usize,
-    /// Where each spot's vector is in a plane.
-    places: Vec<usize>,
-}
-
-impl<'a> Lined<'a> {
-    fn new(spots: &Spots, planes: &'a [f32], count: usize, area: usize, lanes: usize) -> Self {
-        if spots.are_whole(lanes) {
-            let places = spots.runs.iter().map(|run| run.target).collect();
-            return Self { values: planes.into(), plane: area, places };
-        }
-        let plane = spots.spots.len() * lanes;
-        let mut values = vec![0.0; count * plane];
-        each_chunk(&mut values, plane, |i, lined| {
-            let plane = &planes[i * area..][..area];
-            for (vector, spot) in lined.chunks_exact_mut(lanes).zip(&spots.spots) {
-                for run in spots.runs(spot) {
-                    vector[run.from..run.to].copy_from_slice(&plane[run.target..][..run.to - run.from]);
-                }
-            }
-        });
-        Self { values: values.into(), plane, places: (0..spots.spots.len()).map(|spot| spot * lanes).collect() }
-    }
 }
 
 /// The sum of each plane: the gradient of a bias, before it is summed over images.

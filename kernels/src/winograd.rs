@@ -6,12 +6,7 @@
 //! of each number with its counterpart: the *frequencies*. A, B and G belong to the algorithm of columns, A', B' and G' to that of
 //! rows ([`transforms`]).
 
-#![expect(clippy::needless_range_loop, reason = "loops over registers, all of one length, that must be unrolled")]
-
-use pulp::Simd;
-
 use super::geometry::Geometry;
-use super::simd::load;
 
 pub mod forward;
 mod gathered;
@@ -65,35 +60,4 @@ fn both_ways<T: Copy, const H: usize, const W: usize, const P: usize, const Q: u
         result[y] = across(rows[y]);
     }
     result
-}
-
-/// Sums of products, `M` by `N` vectors of them: `sums[i][j] = Σ_step left[step][i]·right[step][j]`, with the floats from one
-/// step to the next of both sides.
-///
-/// # Safety
-/// All steps of both sides must be readable.
-#[inline(always)]
-unsafe fn sums_of_products<S: Simd, const M: usize, const N: usize>(
-    simd: S,
-    [left, right]: [(*const f32, usize); 2],
-    steps: usize,
-) -> [[S::f32s; N]; M] {
-    let mut sums = [[simd.splat_f32s(0.0); N]; M];
-    for step in 0..steps {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (left, right) = (left.0.add(step * left.1), right.0.add(step * right.1));
-            let mut values = [simd.splat_f32s(0.0); N];
-            for j in 0..N {
-                values[j] = load::<S>(right.add(j * S::F32_LANES));
-            }
-            for i in 0..M {
-                let weight = simd.splat_f32s(*left.add(i));
-                for j in 0..N {
-                    sums[i][j] = simd.mul_add_e_f32s(weight, values[j], sums[i][j]);
-                }
-            }
-        }
-    }
-    sums
 }

@@ -7,9 +7,10 @@ use pulp::{Arch, Simd, WithSimd};
 use super::gathered::{Gathered, MOST_COLUMNS};
 use super::kernels::{FEWER_ROWS, Kernels, MOST_ROWS};
 use super::transforms::{long, short};
-use super::{MOST_LANES, both_ways, sums_of_products, tiles};
+use super::{MOST_LANES, both_ways, tiles};
 use crate::conv::biases_of;
 use crate::geometry::{Geometry, Weights};
+use crate::products::add_products;
 use crate::sharing::{Split, SpotsOfTasks, Task};
 use crate::simd::{LINE, Shared, lanes, load, odd_lines, prefetch_to_write, store, transposed, with_scratch, written};
 use crate::spots::{Run, Spot, Spots};
@@ -304,7 +305,8 @@ impl Tiles<'_> {
                     (kernels.as_ptr().add(frequency * self.kernels.line), M),
                     (self.transformed.as_ptr().add(frequency * odd_lines(self.inputs * values)), values),
                 ];
-                let sums = sums_of_products::<S, M, N>(simd, sides, self.inputs);
+                let mut sums = [[simd.splat_f32s(0.0); N]; M];
+                add_products(simd, sides, self.inputs, &mut sums);
                 for i in 0..M {
                     for j in 0..N {
                         store::<S>(products.add(((frequency * M + i) * N + j) * S::F32_LANES), sums[i][j]);

@@ -15,9 +15,11 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::kernels::{FEWER_ROWS, MOST_ROWS};
 use super::transforms::{long, short};
-use super::{MOST_LANES, TAPS, both_ways, sums_of_products, tiles};
+use super::{MOST_LANES, TAPS, both_ways, tiles};
 use crate::geometry::{Border, Geometry};
-use crate::simd::{Shared, load, store, transposed, vectorised, with_scratch};
+use crate::pixels::{Planes, ROWS, add_pixels};
+use crate::products::add_products;
+use crate::simd::{Shared, load, store, vectorised, with_scratch};
 use crate::team::{each, each_chunk, made_of_chunks, threads};
 
 /// Frequencies that are computed before they are summed up, in floats: they stay in the second cache.
@@ -28,9 +30,6 @@ const SUMS: usize = 1 << 20;
 const TILES: usize = 64;
 /// Parts that are summed up alone, at most.
 const PARTS: usize = 8;
-/// Channels that fill up whole vectors and rows.
-const ROWS: usize = 2 * MOST_ROWS;
-
 /// Tiles of 2 x 4 pixels below which what is transformed is not read often enough.
 const FEWEST_TILES: usize = 16;
 /// Larger tiles, of 4 x 4 pixels, that make up for the larger sums of so many kernels. Fewer kernels need as many.
@@ -83,12 +82,18 @@ pub fn weight_gradient(
     let frequencies = tiling.frequencies();
     let tiles = tiles(geometry, tiling.steps);
     let [rows, columns] = tiles;
-    let side = |planes, all: usize, size, padding, border, taps| {
-        let padded = all.next_multiple_of(ROWS);
-        Side { planes, all, first: 0, channels: all, padded, size, padding, border, tiling, taps, tiles }
+    let planes = |values, all: usize, size, padding, border| Planes {
+        values,
+        all,
+        first: 0,
+        channels: all,
+        padded: all.next_multiple_of(ROWS),
+        size,
+        padding,
+        border,
     };
-    let before = side(input, inputs, size, padding, border, tiling.sides);
-    let after = side(gradient, outputs, geometry.size_out(), [0, 0], Border::Zero, tiling.steps);
+    let before = planes(input, inputs, size, padding, border);
+    let after = planes(gradient, outputs, geometry.size_out(), [0, 0], Border::Zero);
     // Rows of tiles of all images, one after another. How they are parted decides how sums are rounded, so the number of
     // threads has no say in it; parts that are too few for all threads are shared out by outputs.
     let lines = batch * rows;
@@ -114,15 +119,16 @@ pub fn weight_gradient(
                 return;
             }
             let channels = range.min(outputs - output);
-            let after = Side { first: output, channels, padded: channels.next_multiple_of(ROWS), ..after };
+            let after = Planes { first: output, channels, padded: channels.next_multiple_of(ROWS), ..after };
             let (begin, end) = (part * lines / parts, (part + 1) * lines / parts);
             with_scratch(frequencies * apart * (before.padded + after.padded), |scratch| {
                 let (right, left) = scratch.split_at_mut(frequencies * apart * before.padded);
                 for first in (begin..end).step_by(at_a_time) {
                     let lines = first..end.min(first + at_a_time);
                     let count = lines.len() * columns;
-                    before.transform(arch, lines.clone(), right, apart, None);
-                    after.transform(arch, lines, left, apart, sums_of(part));
+                    let side = |planes, taps| Side { planes, tiling, taps, tiles };
+                    side(before, tiling.sides).transform(arch, lines.clone(), right, apart, None);
+                    side(after, tiling.steps).transform(arch, lines, left, apart, sums_of(part));
                     for frequency in 0..frequencies {
                         let place = part * of_part + (frequency * outputs + output) * before.padded;
                         arch.dispatch(Products {
@@ -151,20 +157,7 @@ pub fn weight_gradient(
 
 /// The input, or the gradient of the output.
 struct Side<'a> {
-    /// `[batch, all channels, height, width]`
-    planes: &'a [f32],
-    all: usize,
-    /// The channels of this side: the first, and how many there are.
-    first: usize,
-    channels: usize,
-    /// Channels and those that fill up vectors.
-    padded: usize,
-    /// Height and width.
-    size: [usize; 2],
-    /// Rows and columns around the planes.
-    padding: [usize; 2],
-    /// What stands there.
-    border: Border,
+    planes: Planes<'a>,
     tiling: Tiling,
     /// Rows and columns of a tile of this side.
     taps: [usize; 2],
@@ -184,97 +177,28 @@ impl Side<'_> {
             let (image, row) = (line / rows, line % rows);
             let count = (lines.end - line).min(rows - row);
             let height = self.tiling.steps[0] * (count - 1) + self.taps[0];
-            with_scratch(height * width * self.padded, |laid_out| {
+            let Planes { all, first, channels, padded, .. } = self.planes;
+            with_scratch(height * width * padded, |laid_out| {
                 vectorised(
                     arch,
                     #[inline(always)]
-                    || self.lay_out(image, self.tiling.steps[0] * row, [height, width], laid_out),
+                    || self.planes.lay_out(image, self.tiling.steps[0] * row, [height, width], laid_out),
                 );
                 if let Some(sums) = sums {
                     // SAFETY: the channels of an image; each task has lines or channels of its own.
-                    let sums = unsafe {
-                        let start = sums.at(image * self.all + self.first);
-                        std::slice::from_raw_parts_mut(start, self.channels)
-                    };
+                    let sums = unsafe { std::slice::from_raw_parts_mut(sums.at(image * all + first), channels) };
                     vectorised(
                         arch,
                         #[inline(always)]
-                        || add_pixels(laid_out, self.padded, sums),
+                        || add_pixels(laid_out, padded, sums),
                     );
                 }
-                let first = (line - lines.start) * columns;
+                let place = (line - lines.start) * columns;
                 let target = Shared(target.as_mut_ptr());
-                arch.dispatch(Transform { side: self, laid_out, width, rows: count, target, apart, first });
+                arch.dispatch(Transform { side: self, laid_out, width, rows: count, target, apart, first: place });
             });
             line += count;
         }
-    }
-
-    /// Channels last, with the border: `[height, width, channels]`, from a row on.
-    #[inline(always)]
-    fn lay_out(&self, image: usize, first: usize, [height, width]: [usize; 2], laid_out: &mut [f32]) {
-        let [tall, wide] = self.size;
-        let [above, before] = self.padding;
-        for row in 0..height {
-            let laid_out = &mut laid_out[row * width * self.padded..][..width * self.padded];
-            let Some(y) = self.border.place(first + row, above, tall) else {
-                laid_out.fill(0.0);
-                continue;
-            };
-            let row_of =
-                |channel| &self.planes[((image * self.all + self.first + channel) * tall + y) * wide..][..wide];
-            let inner = &mut laid_out[before * self.padded..][..wide * self.padded];
-            if self.channels < self.padded {
-                inner.chunks_exact_mut(self.padded).for_each(|pixel| pixel[self.channels..].fill(0.0));
-            }
-            let fours = self.channels / 4 * 4;
-            for channel in (0..fours).step_by(4) {
-                let rows = [row_of(channel), row_of(channel + 1), row_of(channel + 2), row_of(channel + 3)];
-                turn(rows, &mut inner[channel..], self.padded);
-            }
-            for channel in fours..self.channels {
-                for (x, value) in row_of(channel).iter().enumerate() {
-                    inner[x * self.padded + channel] = *value;
-                }
-            }
-            for x in (0..before).chain(before + wide..width) {
-                let (from, to) = (self.border.place(x, before, wide), x * self.padded);
-                match from.map(|place| (before + place) * self.padded) {
-                    Some(from) => laid_out.copy_within(from..from + self.padded, to),
-                    None => laid_out[to..to + self.padded].fill(0.0),
-                }
-            }
-        }
-    }
-}
-
-/// Adds the sums over pixels, each of so many channels. To be called from [`vectorised`].
-#[inline(always)]
-fn add_pixels(pixels: &[f32], channels: usize, sums: &mut [f32]) {
-    for (i, sums) in sums.chunks_mut(ROWS).enumerate() {
-        let mut some = [0.0f32; ROWS];
-        for pixel in pixels.chunks_exact(channels) {
-            let values: &[f32; ROWS] = pixel[i * ROWS..].first_chunk().expect("channels are filled up");
-            for lane in 0..ROWS {
-                some[lane] += values[lane];
-            }
-        }
-        sums.iter_mut().zip(some).for_each(|(sum, value)| *sum += value);
-    }
-}
-
-/// Puts four rows side by side, `apart` floats from one place to the next.
-#[inline(always)]
-fn turn([a, b, c, d]: [&[f32]; 4], target: &mut [f32], apart: usize) {
-    let fours = a.as_chunks::<4>().0.iter().zip(b.as_chunks().0).zip(c.as_chunks().0).zip(d.as_chunks().0);
-    for (i, (((a, b), c), d)) in fours.enumerate() {
-        let columns = transposed([a, b, c, d]);
-        for x in 0..4 {
-            target[(4 * i + x) * apart..][..4].copy_from_slice(&columns[x]);
-        }
-    }
-    for x in a.len() / 4 * 4..a.len() {
-        target[x * apart..][..4].copy_from_slice(&[a[x], b[x], c[x], d[x]]);
     }
 }
 
@@ -326,7 +250,8 @@ impl Transform<'_> {
         down: impl Fn([S::f32s; H]) -> [S::f32s; P],
         across: impl Fn([S::f32s; W]) -> [S::f32s; Q],
     ) {
-        let Side { tiles: [_, columns], padded, tiling: Tiling { steps, sides }, .. } = *self.side;
+        let Side { tiles: [_, columns], planes: Planes { padded, .. }, tiling: Tiling { steps, sides }, .. } =
+            *self.side;
         assert!(self.laid_out.len() >= (steps[0] * (self.rows - 1) + H) * self.width * padded && [P, Q] == sides);
         for place in 0..self.rows * columns {
             let (row, column) = (place / columns, place % columns);
@@ -424,7 +349,8 @@ impl Products<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             let sides = [(self.left.as_ptr().add(row), rows), (self.right.as_ptr().add(k), length)];
-            let sums = sums_of_products::<S, M, N>(simd, sides, self.left.len() / rows);
+            let mut sums = [[simd.splat_f32s(0.0); N]; M];
+            add_products(simd, sides, self.left.len() / rows, &mut sums);
             for i in 0..M.min(there) {
                 for j in 0..N {
                     let to = self.target.at((row + i) * length + k + j * S::F32_LANES);
