@@ -112,9 +112,31 @@ fn fast_geometries() -> Vec<Geometry> {
     all
 }
 
+/// Convolutions that do not go by Winograd's algorithm, of so many outputs and pixels that their gradients are computed in several
+/// parts and vectors; and with one output.
+fn other_geometries() -> Vec<Geometry> {
+    let geometry = |batch, inputs, outputs, size, kernel: [usize; 2], stride, padding, border| Geometry {
+        batch,
+        inputs,
+        outputs,
+        size,
+        kernel,
+        stride,
+        padding,
+        border,
+    };
+    vec![
+        geometry(2, 9, 40, [90, 101], [3, 3], [2, 2], [1, 1], Border::Zero),
+        geometry(3, 5, 50, [61, 33], [4, 4], [1, 1], [1, 2], Border::Reflect),
+        geometry(2, 21, 1, [40, 53], [7, 7], [1, 1], [3, 3], Border::Reflect),
+        geometry(1, 1, 33, [70, 70], [7, 7], [1, 1], [3, 3], Border::Zero),
+        geometry(2, 12, 70, [64, 48], [1, 1], [1, 1], [0, 0], Border::Zero),
+    ]
+}
+
 #[test]
 fn convolutions_agree_with_plain_ones() {
-    for geometry in geometries(1, 40).into_iter().chain(fast_geometries()) {
+    for geometry in geometries(1, 40).into_iter().chain(fast_geometries()).chain(other_geometries()) {
         let Geometry { batch, inputs, outputs, size, kernel, stride, padding, border } = geometry;
         let input = batch * inputs * geometry.area();
         let weights = outputs * inputs * geometry.taps();
@@ -266,7 +288,7 @@ fn all_instruction_sets_give_the_same_up_to_rounding() {
     let mut others = vec![Arch::Scalar];
     #[cfg(target_arch = "x86_64")]
     others.extend(pulp::x86::V3::try_new().map(Arch::V3));
-    for geometry in geometries(2, 12).into_iter().chain(fast_geometries()) {
+    for geometry in geometries(2, 12).into_iter().chain(fast_geometries()).chain(other_geometries()) {
         let expected = all_of(best(), &geometry);
         for arch in &others {
             for (ours, expected) in all_of(*arch, &geometry).iter().zip(&expected) {
@@ -281,7 +303,7 @@ fn all_instruction_sets_give_the_same_up_to_rounding() {
 fn the_number_of_threads_changes_no_bit() {
     let with_threads =
         |threads: usize, geometry: &Geometry| team::tests::with_threads(threads, || all_of(best(), geometry));
-    for geometry in geometries(4, 12).into_iter().chain(fast_geometries()) {
+    for geometry in geometries(4, 12).into_iter().chain(fast_geometries()).chain(other_geometries()) {
         let alone = with_threads(1, &geometry);
         // All numbers of both would fill the screen.
         assert!(alone == with_threads(3, &geometry), "three threads differ: {geometry:?}");

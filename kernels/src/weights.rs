@@ -63,14 +63,21 @@ fn weight_gradient_by_pixels(arch: Arch, geometry: &Geometry, input: &[f32], gra
     let [height, width] = geometry.size_out();
     // Vectors go along outputs, where there are more than a few: then each side has its own.
     let along_outputs = outputs >= TOGETHER;
-    let padded = if along_outputs { outputs.next_multiple_of(pixels::ROWS) } else { outputs };
+    // How rows are parted decides how sums are rounded, so the number of threads has no say in it; parts that are too few for all
+    // threads are shared out by outputs.
+    let of_all = kernel[0] * kernel[1] * inputs.next_multiple_of(pixels::ROWS) * outputs.next_multiple_of(pixels::ROWS);
+    let lines = batch * height;
+    let parts = (SUMS / of_all).min(lines * width / PIXELS).clamp(1, PARTS).min(lines);
+    let vectors = if along_outputs { outputs.div_ceil(pixels::ROWS) } else { 1 };
+    let ranges = threads().div_ceil(parts).min(vectors);
+    let range = if along_outputs { vectors.div_ceil(ranges) * pixels::ROWS } else { outputs };
     let before =
         Planes { values: input, all: inputs, first: 0, channels: inputs, padded: inputs, size, padding, border };
     let after = Planes {
         values: gradient,
         all: outputs,
         channels: outputs,
-        padded,
+        padded: range,
         size: [height, width],
         padding: [0, 0],
         border: Border::Zero,
@@ -79,19 +86,23 @@ fn weight_gradient_by_pixels(arch: Arch, geometry: &Geometry, input: &[f32], gra
     let columns = (width - 1) * stride[1] + kernel[1];
     // Numbers of the input that a row of taps sees, side by side.
     let run = kernel[1] * inputs;
-    let sums = if along_outputs { [run, padded] } else { [outputs, run.next_multiple_of(pixels::ROWS)] };
+    let sums = if along_outputs { [run, range] } else { [outputs, run.next_multiple_of(pixels::ROWS)] };
     let of_taps = sums[0] * sums[1];
-    let of_part = kernel[0] * of_taps;
-    // How rows are parted decides how sums are rounded, so the number of threads has no say in it.
-    let lines = batch * height;
-    let parts = (SUMS / of_part).min(lines * width / PIXELS).clamp(1, PARTS).min(lines);
-    let of_row = stride[0] * columns * inputs + width * padded;
+    let of_range = kernel[0] * of_taps;
+    let of_part = ranges * of_range;
+    // Of all outputs, since it decides how sums are rounded too.
+    let of_row = stride[0] * columns * inputs + width * outputs;
     let at_a_time = (AT_A_TIME / of_row).max(PIXELS_AT_A_TIME.div_ceil(width)).clamp(1, height);
     let rows_before = |rows: usize| (rows - 1) * stride[0] + kernel[0];
     let beyond = 4 * TOGETHER * pixels::ROWS;
-    let sizes = [rows_before(at_a_time) * columns * inputs + beyond, at_a_time * width * padded + beyond];
+    let sizes = [rows_before(at_a_time) * columns * inputs + beyond, at_a_time * width * range + beyond];
     with_scratch(parts * of_part, |all| {
-        each_chunk(all, of_part, |part, target| {
+        each_chunk(all, of_range, |task, target| {
+            let (part, first) = (task / ranges, task % ranges * range);
+            if first >= outputs {
+                return;
+            }
+            let after = Planes { first, channels: range.min(outputs - first), ..after };
             let (begin, end) = (part * lines / parts, (part + 1) * lines / parts);
             with_scratch(sizes[0] + sizes[1], |scratch| {
                 let (inner, outer) = scratch.split_at_mut(sizes[0]);
@@ -111,7 +122,7 @@ fn weight_gradient_by_pixels(arch: Arch, geometry: &Geometry, input: &[f32], gra
                     for tap in 0..kernel[0] {
                         let inputs =
                             (&inner[tap * columns * inputs..], [stride[0] * columns * inputs, stride[1] * inputs]);
-                        let gradients = (&*outer, [width * padded, padded]);
+                        let gradients = (&*outer, [width * range, range]);
                         let (left, right) = if along_outputs { (inputs, gradients) } else { (gradients, inputs) };
                         let target = Shared(target[tap * of_taps..].as_mut_ptr());
                         let products =
@@ -129,11 +140,12 @@ fn weight_gradient_by_pixels(arch: Arch, geometry: &Geometry, input: &[f32], gra
         }
         let taps = (0..kernel[0]).flat_map(|row| (0..kernel[1]).map(move |column| (row, column)));
         let fill = |output: usize, kernels: &mut [f32]| {
+            let (all, output) = (&all[output / range * of_range..], output % range);
             for (input, kernel) in kernels.chunks_exact_mut(geometry.taps()).enumerate() {
                 for (value, (row, column)) in kernel.iter_mut().zip(taps.clone()) {
                     let place = column * inputs + input;
-                    let [row_of_sums, k] = if along_outputs { [place, output] } else { [output, place] };
-                    *value = all[row * of_taps + row_of_sums * sums[1] + k];
+                    let [i, k] = if along_outputs { [place, output] } else { [output, place] };
+                    *value = all[row * of_taps + i * sums[1] + k];
                 }
             }
         };
