@@ -9,7 +9,7 @@
     reason = "functions by reference are not compiled with the instructions of the vectors"
 )]
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -22,8 +22,9 @@ use crate::products::add_products;
 use crate::simd::{Shared, load, store, vectorised, with_scratch};
 use crate::team::{each, each_chunk, made_of_chunks, threads};
 
-/// Frequencies that are computed before they are summed up, in floats: they stay in the second cache.
-const AT_A_TIME: usize = 1 << 18;
+/// Frequencies that are computed before they are summed up, in floats: they stay in the second cache. As many as there are sums, so that
+/// many sums are not read and written more often than need be, within these limits.
+const AT_A_TIME: RangeInclusive<usize> = 1 << 17..=1 << 18;
 /// Sums of all parts, in floats.
 const SUMS: usize = 1 << 20;
 /// Tiles of a part, at least.
@@ -101,7 +102,8 @@ pub fn weight_gradient(
     let parts = (SUMS / of_part).min(lines * columns / TILES).clamp(1, PARTS).min(lines);
     let ranges = threads().div_ceil(parts).min(outputs.div_ceil(ROWS));
     let range = outputs.div_ceil(ranges).next_multiple_of(ROWS);
-    let at_a_time = (AT_A_TIME / (frequencies * (before.padded + after.padded) * columns)).clamp(1, lines);
+    let at_a_time = of_part.clamp(*AT_A_TIME.start(), *AT_A_TIME.end());
+    let at_a_time = (at_a_time / (frequencies * (before.padded + after.padded) * columns)).clamp(1, lines);
     // Of each part.
     let mut sums_of_parts = vec![0.0; if plane_sums.is_some() { parts * batch * outputs } else { 0 }];
     let sums_of = Shared(sums_of_parts.as_mut_ptr());
