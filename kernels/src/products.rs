@@ -211,7 +211,7 @@ pub struct Products<'a> {
     pub target: Shared,
 }
 
-/// Sums of a row that are computed together at most, in floats.
+/// Rows of sums that are computed together at most.
 pub const TOGETHER: usize = 8;
 
 impl Products<'_> {

@@ -161,3 +161,58 @@ pub mod long {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pulp::Scalar;
+
+    use super::{long, short};
+
+    /// Each with its counterpart, summed up.
+    fn product<const N: usize>(a: [f32; N], b: [f32; N]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    #[test]
+    fn short_lines_are_convolved() {
+        let (simd, input, kernel) = (Scalar::new(), [1.0, 2.0, 4.0, -3.0], [3.0, -1.0, 2.0]);
+        let (input, kernel) = (short::of_input(simd, input), short::of_kernel(simd, kernel));
+        let products = [0, 1, 2, 3].map(|i| input[i] * kernel[i]);
+        // 3·1 − 2 + 2·4 and 3·2 − 4 − 2·3.
+        assert_eq!(short::to_output(simd, products), [9.0, -4.0]);
+    }
+
+    #[test]
+    fn long_lines_are_convolved() {
+        let (simd, input, kernel) = (Scalar::new(), [1.0, 2.0, 4.0, -3.0, 5.0, 0.5], [3.0, -1.0, 2.0]);
+        let (input, kernel) = (long::of_input(simd, input), long::of_kernel(simd, kernel));
+        let products = [0, 1, 2, 3, 4, 5].map(|i| input[i] * kernel[i]);
+        let output = long::to_output(simd, products);
+        for (value, expected) in output.into_iter().zip([9.0, -4.0, 25.0, -13.0]) {
+            assert!((value - expected).abs() < 1e-5, "{output:?}");
+        }
+    }
+
+    #[test]
+    fn ways_back_are_transposed() {
+        let simd = Scalar::new();
+        let (output, products) = ([2.0, -3.0], [1.0, -2.0, 0.5, 4.0]);
+        assert_eq!(
+            product(short::of_output(simd, output), products),
+            product(output, short::to_output(simd, products))
+        );
+        let kernel = [1.5, -2.0, 7.0];
+        assert_eq!(
+            product(short::of_kernel(simd, kernel), products),
+            product(kernel, short::to_kernel(simd, products))
+        );
+        let (output, products) = ([2.0, -3.0, 1.0, 0.25], [1.0, -2.0, 0.5, 4.0, -1.0, 3.0]);
+        let back = [
+            [product(long::of_output(simd, output), products), product(output, long::to_output(simd, products))],
+            [product(long::of_kernel(simd, kernel), products), product(kernel, long::to_kernel(simd, products))],
+        ];
+        for [forth, back] in back {
+            assert!((forth - back).abs() < 1e-4, "{forth} is not {back}");
+        }
+    }
+}
