@@ -212,7 +212,7 @@ pub struct Products<'a> {
 }
 
 /// Rows of sums that are computed together at most.
-pub const TOGETHER: usize = 8;
+pub const TOGETHER: usize = 16;
 
 impl Products<'_> {
     /// Computes all sums.
@@ -283,6 +283,11 @@ impl WithSimd for &Products<'_> {
             while row < self.sums[0] {
                 // As many sums at once as registers hold. What is computed beyond the last row goes nowhere.
                 row += match self.sums[0] - row {
+                    // With one vector more rows together, since both sides are read for them.
+                    9.. if S::REGISTER_COUNT >= 32 && self.sums[1] == S::F32_LANES => {
+                        self.rows::<S, TOGETHER, 1>(simd, row);
+                        TOGETHER
+                    }
                     5.. if S::REGISTER_COUNT >= 32 => {
                         self.rows::<S, 8, 3>(simd, row);
                         8

@@ -23,6 +23,9 @@ const PIXELS: usize = 1 << 11;
 /// Parts that are summed up alone, at most.
 const PARTS: usize = 8;
 
+/// Outputs below which vectors go along inputs.
+const FEW_OUTPUTS: usize = 8;
+
 /// Vectors of pixels below which sums would be read and written more often than products are added.
 const FEW_VECTORS: usize = 32;
 
@@ -62,7 +65,7 @@ fn weight_gradient_by_pixels(arch: Arch, geometry: &Geometry, input: &[f32], gra
     let Geometry { batch, inputs, outputs, size, kernel, stride, padding, border } = *geometry;
     let [height, width] = geometry.size_out();
     // Vectors go along outputs, where there are more than a few: then each side has its own.
-    let along_outputs = outputs >= TOGETHER;
+    let along_outputs = outputs >= FEW_OUTPUTS;
     // How rows are parted decides how sums are rounded, so the number of threads has no say in it; parts that are too few for all
     // threads are shared out by outputs.
     let of_all = kernel[0] * kernel[1] * inputs.next_multiple_of(pixels::ROWS) * outputs.next_multiple_of(pixels::ROWS);
@@ -94,7 +97,7 @@ fn weight_gradient_by_pixels(arch: Arch, geometry: &Geometry, input: &[f32], gra
     let of_row = stride[0] * columns * inputs + width * outputs;
     let at_a_time = (AT_A_TIME / of_row).max(PIXELS_AT_A_TIME.div_ceil(width)).clamp(1, height);
     let rows_before = |rows: usize| (rows - 1) * stride[0] + kernel[0];
-    let beyond = 4 * TOGETHER * pixels::ROWS;
+    let beyond = TOGETHER * pixels::ROWS;
     let sizes = [rows_before(at_a_time) * columns * inputs + beyond, at_a_time * width * range + beyond];
     with_scratch(parts * of_part, |all| {
         each_chunk(all, of_range, |task, target| {

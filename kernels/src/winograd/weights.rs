@@ -13,12 +13,11 @@ use std::ops::{Range, RangeInclusive};
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::kernels::{FEWER_ROWS, MOST_ROWS};
 use super::transforms::{long, short};
 use super::{MOST_LANES, TAPS, both_ways, tiles};
 use crate::geometry::{Border, Geometry};
 use crate::pixels::{Planes, ROWS, add_pixels};
-use crate::products::add_products;
+use crate::products::Products;
 use crate::simd::{Shared, load, store, vectorised, with_scratch};
 use crate::team::{each, each_chunk, made_of_chunks, threads};
 
@@ -133,15 +132,15 @@ pub fn weight_gradient(
                     side(after, tiling.steps).transform(arch, lines, left, apart, sums_of(part));
                     for frequency in 0..frequencies {
                         let place = part * of_part + (frequency * outputs + output) * before.padded;
-                        arch.dispatch(Products {
-                            left: &left[frequency * apart * after.padded..][..count * after.padded],
-                            right: &right[frequency * apart * before.padded..][..count * before.padded],
-                            padded: [after.padded, before.padded],
-                            rows: channels,
-                            goes_on: first > begin,
-                            // SAFETY: each task has rows of sums of its own.
-                            target: Shared(unsafe { target.at(place) }),
-                        });
+                        // One row of tiles. Channels are filled up, so that there are as many as are computed together.
+                        let left = (&left[frequency * apart * after.padded..], [0, after.padded]);
+                        let right = (&right[frequency * apart * before.padded..], [0, before.padded]);
+                        let (sums, goes_on) = ([channels, before.padded], first > begin);
+                        // SAFETY: all tiles are transformed, and each task has rows of sums of its own.
+                        unsafe {
+                            let target = Shared(target.at(place));
+                            Products { left, right, pixels: [1, count], sums, goes_on, target }.run(arch);
+                        }
                     }
                 }
             });
@@ -282,86 +281,6 @@ impl Transform<'_> {
                 }
             }
         }
-    }
-}
-
-/// Sums over tiles of products: `sums[row][k] = Σ_tile left[tile][row]·right[tile][k]`.
-struct Products<'a> {
-    left: &'a [f32],
-    right: &'a [f32],
-    /// Floats of a tile on both sides: whole vectors.
-    padded: [usize; 2],
-    rows: usize,
-    /// Whether the sums are added to those of the target.
-    goes_on: bool,
-    /// `[rows, k]`
-    target: Shared,
-}
-
-impl WithSimd for Products<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let [rows, length] = self.padded;
-        assert!(self.left.len() / rows == self.right.len() / length);
-        // SAFETY: rows and values of each tile are there, if need be as zeros.
-        unsafe {
-            match (S::REGISTER_COUNT >= 32, length / S::F32_LANES) {
-                // With one vector more rows together, since both sides are read for them.
-                (true, 1) => self.rows::<S, { 2 * MOST_ROWS }>(simd),
-                (true, _) => self.rows::<S, MOST_ROWS>(simd),
-                (false, _) => self.rows::<S, FEWER_ROWS>(simd),
-            }
-        }
-    }
-}
-
-impl Products<'_> {
-    /// All rows, `M` together.
-    ///
-    /// # Safety
-    /// Each tile must have as many rows, a multiple of `M`.
-    #[inline(always)]
-    unsafe fn rows<S: Simd, const M: usize>(&self, simd: S) {
-        let length = self.padded[1];
-        for row in (0..self.rows).step_by(M) {
-            let mut k = 0;
-            while k < length {
-                // SAFETY: the caller's promise.
-                k += unsafe {
-                    match (length - k) / S::F32_LANES {
-                        0 | 1 => self.block::<S, M, 1>(simd, row, k),
-                        2 => self.block::<S, M, 2>(simd, row, k),
-                        _ => self.block::<S, M, 3>(simd, row, k),
-                    }
-                } * S::F32_LANES;
-            }
-        }
-    }
-
-    /// `M` rows from `row` on by `N` vectors from `k` on; returns `N`.
-    ///
-    /// # Safety
-    /// They must be there on both sides, and in the target all rows that are asked for.
-    #[inline(always)]
-    unsafe fn block<S: Simd, const M: usize, const N: usize>(&self, simd: S, row: usize, k: usize) -> usize {
-        let [rows, length] = self.padded;
-        let there = self.rows - row;
-        // SAFETY: the caller's promise.
-        unsafe {
-            let sides = [(self.left.as_ptr().add(row), rows), (self.right.as_ptr().add(k), length)];
-            let mut sums = [[simd.splat_f32s(0.0); N]; M];
-            add_products(simd, sides, self.left.len() / rows, &mut sums);
-            for i in 0..M.min(there) {
-                for j in 0..N {
-                    let to = self.target.at((row + i) * length + k + j * S::F32_LANES);
-                    let sum = if self.goes_on { simd.add_f32s(load::<S>(to), sums[i][j]) } else { sums[i][j] };
-                    store::<S>(to, sum);
-                }
-            }
-        }
-        N
     }
 }
 
