@@ -228,16 +228,40 @@ impl Pairs {
     }
 }
 
-/// How a row is laid out by turns in four lines, of four pixels at least, and in further ones that begin with the second pixels of
-/// the first ones.
-struct Fours {
-    /// A row with its border, all places one after another.
-    row: Vec<f32>,
-    /// Where the first pixel stands among all places, and how many follow it there.
+/// A row with its border, all places one after another.
+pub struct Bordered {
+    values: Vec<f32>,
+    /// Where the first pixel stands, and how many follow it there.
     before: usize,
     inside: usize,
     /// The places outside of the image where pixels stand, and which.
     outside: Vec<(usize, usize)>,
+}
+
+impl Bordered {
+    /// Room for rows of so many pixels, from so many places before the first one on.
+    pub fn new(width: usize, before: usize, places: usize, border: Border) -> Self {
+        let inside = width.min(places - before);
+        let outside = (0..before).chain(before + inside..places);
+        let outside = outside.filter_map(|place| Some((place, border.place(place, before, width)?))).collect();
+        Self { values: vec![0.0; places], before, inside, outside }
+    }
+
+    /// A row.
+    #[inline(always)]
+    pub fn of(&mut self, source: &[f32]) -> &[f32] {
+        self.values[self.before..][..self.inside].copy_from_slice(&source[..self.inside]);
+        for (place, pixel) in &self.outside {
+            self.values[*place] = source[*pixel];
+        }
+        &self.values
+    }
+}
+
+/// How a row is laid out by turns in four lines, of four pixels at least, and in further ones that begin with the second pixels of
+/// the first ones.
+struct Fours {
+    row: Bordered,
     /// Places of a line, and how far lines are apart.
     pitch: usize,
     apart: usize,
@@ -248,22 +272,14 @@ struct Fours {
 impl Fours {
     fn of(window: &Window) -> Self {
         let Window { size: [_, width], padding: [_, before], border, rows, pitch, .. } = *window;
-        let places = FOUR * (pitch + 1);
-        let inside = width.min(places - before);
-        let outside = (0..before).chain(before + inside..places);
-        let outside = outside.filter_map(|place| Some((place, border.place(place, before, width)?))).collect();
-        let row = vec![0.0; places];
-        Self { row, before, inside, outside, pitch, apart: rows * pitch, further: window.lines - FOUR }
+        let row = Bordered::new(width, before, FOUR * (pitch + 1), border);
+        Self { row, pitch, apart: rows * pitch, further: window.lines - FOUR }
     }
 
     /// Lays out a row, whose first line begins here.
     #[inline(always)]
     fn fill(&mut self, source: &[f32], target: &mut [f32]) {
-        self.row[self.before..][..self.inside].copy_from_slice(&source[..self.inside]);
-        for (place, pixel) in &self.outside {
-            self.row[*place] = source[*pixel];
-        }
-        let places = self.row.as_chunks::<FOUR>().0;
+        let places = self.row.of(source).as_chunks::<FOUR>().0;
         // The last ones begin so early that all are there.
         let mut place = 0;
         while place < self.pitch {

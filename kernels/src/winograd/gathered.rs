@@ -3,6 +3,7 @@
 
 use super::forward::{FREQUENCIES, SIDES, STEPS};
 use crate::geometry::Geometry;
+use crate::window::Bordered;
 
 /// How bands of images are laid out: `[channels, rows and columns of a tile, images, rows and columns of tiles]`.
 pub struct Gathered<'a> {
@@ -11,9 +12,6 @@ pub struct Gathered<'a> {
     tiles: usize,
     /// Places of a line.
     line: usize,
-    /// Where the pixels of a row stand in it with its border: where the first one does, and those of the border that are pixels too.
-    before: usize,
-    border: Vec<(usize, usize)>,
     /// Where the places of a row of tiles go, from the first on.
     columns: Vec<(usize, usize)>,
 }
@@ -27,13 +25,9 @@ impl<'a> Gathered<'a> {
     /// For so many columns of tiles, and so many rows of them in all images, with lines of whole vectors.
     pub fn new(geometry: &'a Geometry, tiles: usize, rows: usize, lanes: usize) -> Self {
         let line = (rows * tiles).next_multiple_of(lanes);
-        let (width, before) = (geometry.size[1], geometry.padding[1]);
-        let inside = before..before + width;
-        let border = (0..PLACES).filter(|place| !inside.contains(place));
-        let border = border.filter_map(|place| Some((place, geometry.border.place(place, before, width)?))).collect();
         let columns =
             (0..SIDES[1]).flat_map(|x| (0..tiles).map(move |column| (x * line + column, STEPS[1] * column + x)));
-        Self { geometry, tiles, line, before, border, columns: columns.collect() }
+        Self { geometry, tiles, line, columns: columns.collect() }
     }
 
     /// Floats of a channel.
@@ -49,19 +43,15 @@ impl<'a> Gathered<'a> {
     /// Lays out `[images, channels, height, width]`, so many rows of tiles of each from one on.
     pub fn fill(&self, images: &[f32], [first, rows]: [usize; 2], laid_out: &mut [f32]) {
         let Geometry { inputs, size: [height, width], padding, border, .. } = *self.geometry;
-        let inside = width.min(PLACES - self.before);
+        let mut bordered = Bordered::new(width, padding[1], PLACES, border);
         for (place, image) in images.chunks_exact(height * width).enumerate() {
             let (i, channel) = (place / inputs, place % inputs);
             let plane = &mut laid_out[channel * self.plane()..][..self.plane()];
             for place in 0..STEPS[0] * (rows - 1) + SIDES[0] {
-                let mut values = [0.0; PLACES];
-                if let Some(y) = border.place(STEPS[0] * first + place, padding[0], height) {
-                    let source = &image[y * width..][..width];
-                    values[self.before..][..inside].copy_from_slice(&source[..inside]);
-                    for (place, pixel) in &self.border {
-                        values[*place] = source[*pixel];
-                    }
-                }
+                let values = match border.place(STEPS[0] * first + place, padding[0], height) {
+                    Some(y) => bordered.of(&image[y * width..][..width]),
+                    None => &[0.0; PLACES],
+                };
                 // The rows of tiles that see it.
                 for row in (place + 1).saturating_sub(SIDES[0]).div_ceil(STEPS[0])..(place / STEPS[0] + 1).min(rows) {
                     let target = &mut plane[self.tap(place - STEPS[0] * row, 0) + (i * rows + row) * self.tiles..];
