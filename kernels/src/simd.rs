@@ -213,6 +213,85 @@ pub fn transposed(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
     [0, 1, 2, 3].map(|x| rows.map(|row| row[x]))
 }
 
+/// The same of twice as many rows, with these instructions.
+#[inline(always)]
+pub fn transposed_eight<S: Simd>(rows: &[[f32; 4]; 8]) -> [[f32; 8]; 4] {
+    #[cfg(target_arch = "x86_64")]
+    if S::F32_LANES == 16 {
+        use std::arch::x86_64::{_mm512_loadu_ps, _mm512_permutex2var_ps, _mm512_setr_epi32};
+        // SAFETY: vectors of 16 floats are those of AVX-512; each of the two takes half of the rows, and has the size of two
+        // columns.
+        unsafe {
+            let first = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+            let last = _mm512_setr_epi32(2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31);
+            let [low, high] = [_mm512_loadu_ps(rows[0].as_ptr()), _mm512_loadu_ps(rows[4].as_ptr())];
+            return std::mem::transmute::<[std::arch::x86_64::__m512; 2], [[f32; 8]; 4]>([
+                _mm512_permutex2var_ps(low, first, high),
+                _mm512_permutex2var_ps(low, last, high),
+            ]);
+        }
+    }
+    let mut columns = [[0.0; 8]; 4];
+    for half in 0..2 {
+        let rows = &rows[4 * half..];
+        let of_half = transposed([&rows[0], &rows[1], &rows[2], &rows[3]]);
+        for column in 0..4 {
+            columns[column][4 * half..][..4].copy_from_slice(&of_half[column]);
+        }
+    }
+    columns
+}
+
+/// Writes the values of four vectors by turns: all first ones, all second ones, and so on.
+///
+/// # Safety
+/// Four vectors of values must be writable at `to`.
+#[inline(always)]
+pub unsafe fn store_by_turns<S: Simd>(to: *mut f32, vectors: [S::f32s; 4]) {
+    #[cfg(target_arch = "x86_64")]
+    if S::F32_LANES == 16 {
+        use std::arch::x86_64::{
+            __m512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_permutex2var_pd, _mm512_permutex2var_ps,
+            _mm512_setr_epi32, _mm512_setr_epi64, _mm512_storeu_ps,
+        };
+        // SAFETY: vectors of 16 floats are those of AVX-512; the caller vouches for the memory.
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            let low_pairs = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+            let high_pairs = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+            let [a, b, c, d] = std::mem::transmute_copy::<[S::f32s; 4], [__m512; 4]>(&vectors);
+            for (half, index) in [low, high].into_iter().enumerate() {
+                let first = _mm512_castps_pd(_mm512_permutex2var_ps(a, index, b));
+                let last = _mm512_castps_pd(_mm512_permutex2var_ps(c, index, d));
+                for (quarter, index) in [low_pairs, high_pairs].into_iter().enumerate() {
+                    let values = _mm512_castpd_ps(_mm512_permutex2var_pd(first, index, last));
+                    _mm512_storeu_ps(to.add((2 * half + quarter) * 16), values);
+                }
+            }
+        }
+        return;
+    }
+    let mut columns = [[0.0f32; MOST_LANES]; 4];
+    for column in 0..4 {
+        // SAFETY: no vector has more lanes.
+        unsafe { store::<S>(columns[column].as_mut_ptr(), vectors[column]) };
+    }
+    for four in 0..S::F32_LANES.div_ceil(4) {
+        let mut fours = [&[0.0; 4]; 4];
+        for column in 0..4 {
+            fours[column] = &columns[column].as_chunks().0[four];
+        }
+        let rows = transposed(fours);
+        let count = 4 * (S::F32_LANES - 4 * four).min(4);
+        // SAFETY: the caller's promise.
+        unsafe { std::ptr::copy_nonoverlapping(rows.as_ptr().cast(), to.add(16 * four), count) };
+    }
+}
+
+/// The most lanes of a vector.
+pub const MOST_LANES: usize = 16;
+
 /// Floats of a line of the caches.
 pub const LINE: usize = 16;
 
@@ -237,4 +316,43 @@ pub fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let result = work(&mut scratch[start..start + length]);
     SCRATCH.with_borrow_mut(|all| all.push(scratch));
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::other_instructions;
+    use super::*;
+
+    /// What is turned, in eight rows of four; and what comes of four vectors by turns, with their lanes.
+    struct Turned;
+
+    impl WithSimd for Turned {
+        type Output = ([[f32; 8]; 4], Vec<f32>, usize);
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+            let rows = std::array::from_fn(|row| std::array::from_fn(|column| (10 * row + column) as f32));
+            let mut vectors = [simd.splat_f32s(0.0); 4];
+            for i in 0..4 {
+                let values: [f32; MOST_LANES] = std::array::from_fn(|lane| (10 * lane + i) as f32);
+                // SAFETY: no vector has more lanes.
+                vectors[i] = unsafe { load::<S>(values.as_ptr()) };
+            }
+            let mut by_turns = vec![-1.0; 4 * S::F32_LANES];
+            // SAFETY: there is room for four vectors.
+            unsafe { store_by_turns::<S>(by_turns.as_mut_ptr(), vectors) };
+            (transposed_eight::<S>(&rows), by_turns, S::F32_LANES)
+        }
+    }
+
+    #[test]
+    fn rows_become_columns_and_vectors_follow_by_turns() {
+        for arch in other_instructions().into_iter().chain([best()]) {
+            let (columns, by_turns, lanes) = arch.dispatch(Turned);
+            assert_eq!(columns[0], [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0]);
+            assert_eq!(columns[3], [3.0, 13.0, 23.0, 33.0, 43.0, 53.0, 63.0, 73.0]);
+            let expected = (0..lanes).flat_map(|lane| (0..4).map(move |i| (10 * lane + i) as f32));
+            assert_eq!(by_turns, expected.collect::<Vec<_>>());
+        }
+    }
 }

@@ -283,11 +283,17 @@ fn all_of(arch: Arch, geometry: &Geometry) -> Vec<Vec<f32>> {
     ]
 }
 
-#[test]
-fn all_instruction_sets_give_the_same_up_to_rounding() {
+/// Instructions of this processor that it has besides its best.
+pub fn other_instructions() -> Vec<Arch> {
     let mut others = vec![Arch::Scalar];
     #[cfg(target_arch = "x86_64")]
     others.extend(pulp::x86::V3::try_new().map(Arch::V3));
+    others
+}
+
+#[test]
+fn all_instruction_sets_give_the_same_up_to_rounding() {
+    let others = other_instructions();
     for geometry in geometries(2, 12).into_iter().chain(fast_geometries()).chain(other_geometries()) {
         let expected = all_of(best(), &geometry);
         for arch in &others {

@@ -1,10 +1,10 @@
 //! Images laid out for a convolution: with their borders, in rows of one pitch, so that each tap of a kernel is a fixed
 //! distance away and the pixels of several short rows make one vector.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::geometry::{Border, Geometry};
-use super::simd::{LINE, part, prefetch_to_read, transposed, vectorised};
+use super::simd::{LINE, part, prefetch_to_read, transposed, transposed_eight};
 
 /// How a band of an image is laid out.
 ///
@@ -24,8 +24,9 @@ pub struct Window {
     pub pitch: usize,
 }
 
-/// Pixels that are turned together where they are laid out in four lines.
+/// Pixels that are turned together where they are laid out in four lines, or twice as many.
 const FOUR: usize = 4;
+const EIGHT: usize = 8;
 
 /// How far ahead of the pixels that are laid out others are brought near, in floats: beyond the end of a page the processor
 /// does not look by itself.
@@ -100,16 +101,12 @@ impl Window {
 
     /// Lays out channels, `[channels, height, width]`, from row `first` of the output on.
     pub fn fill(&self, arch: Arch, image: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
-        vectorised(
-            arch,
-            #[inline(always)]
-            || self.fill_channels(image, channels, first, laid_out),
-        );
+        arch.dispatch(Fill { window: self, image, channels, first, laid_out: &mut *laid_out });
         laid_out[channels * self.plane()..self.length(channels)].fill(0.0);
     }
 
     #[inline(always)]
-    fn fill_channels(&self, image: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
+    fn fill_channels<S: Simd>(&self, image: &[f32], channels: usize, first: usize, laid_out: &mut [f32]) {
         let [height, width] = self.size;
         let [down, across] = self.stride;
         let pairs = (across == 2).then(|| Pairs::of(self));
@@ -135,7 +132,7 @@ impl Window {
                     continue;
                 }
                 if let Some(fours) = &mut fours {
-                    fours.fill(source, &mut plane[start..]);
+                    fours.fill::<S>(source, &mut plane[start..]);
                     continue;
                 }
                 for phase in 0..across {
@@ -175,6 +172,24 @@ impl Window {
             let place = self.border.place(i * self.stride[1] + phase, self.padding[1], source.len());
             row[i] = place.map_or(0.0, |x| source[x]);
         }
+    }
+}
+
+/// Work for [`Window::fill_channels`].
+struct Fill<'a> {
+    window: &'a Window,
+    image: &'a [f32],
+    channels: usize,
+    first: usize,
+    laid_out: &'a mut [f32],
+}
+
+impl WithSimd for Fill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.window.fill_channels::<S>(self.image, self.channels, self.first, self.laid_out);
     }
 }
 
@@ -278,29 +293,40 @@ impl Fours {
 
     /// Lays out a row, whose first line begins here.
     #[inline(always)]
-    fn fill(&mut self, source: &[f32], target: &mut [f32]) {
+    fn fill<S: Simd>(&mut self, source: &[f32], target: &mut [f32]) {
+        let Self { pitch, apart, further, .. } = *self;
         let places = self.row.of(source).as_chunks::<FOUR>().0;
-        // The last ones begin so early that all are there.
         let mut place = 0;
-        while place < self.pitch {
-            let first = place.min(self.pitch - FOUR);
+        while place + EIGHT <= pitch {
+            let block = places[place..].first_chunk::<EIGHT>().expect("a line has as many");
+            put(&transposed_eight::<S>(block), target, [apart, further], place);
+            place += EIGHT;
+        }
+        // The last ones begin so early that all are there.
+        while place < pitch {
+            let first = place.min(pitch - FOUR);
             let block = places[first..].first_chunk::<FOUR>().expect("a line has as many");
-            let lines = transposed([&block[0], &block[1], &block[2], &block[3]]);
-            for (i, line) in lines.iter().enumerate() {
-                target[i * self.apart + first..][..FOUR].copy_from_slice(line);
-            }
-            for (i, line) in lines.iter().enumerate().take(self.further) {
-                let to = (FOUR + i) * self.apart + first;
-                if first > 0 {
-                    target[to - 1..][..FOUR].copy_from_slice(line);
-                } else {
-                    target[to..][..FOUR - 1].copy_from_slice(&line[1..]);
-                }
-            }
+            put(&transposed([&block[0], &block[1], &block[2], &block[3]]), target, [apart, further], first);
             place += FOUR;
         }
-        for line in 0..self.further {
-            target[(FOUR + line) * self.apart + self.pitch - 1] = places[self.pitch][line];
+        for line in 0..further {
+            target[(FOUR + line) * apart + pitch - 1] = places[pitch][line];
+        }
+    }
+}
+
+/// Puts a part of four lines where it belongs, and once more in further ones, which begin a place later.
+#[inline(always)]
+fn put<const N: usize>(lines: &[[f32; N]; FOUR], target: &mut [f32], [apart, further]: [usize; 2], first: usize) {
+    for (i, line) in lines.iter().enumerate() {
+        target[i * apart + first..][..N].copy_from_slice(line);
+    }
+    for (i, line) in lines.iter().enumerate().take(further) {
+        let to = (FOUR + i) * apart + first;
+        if first > 0 {
+            target[to - 1..][..N].copy_from_slice(line);
+        } else {
+            target[to..][..N - 1].copy_from_slice(&line[1..]);
         }
     }
 }

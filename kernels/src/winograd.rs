@@ -17,9 +17,6 @@ pub mod weights;
 /// Taps of a kernel, down and across.
 const TAPS: usize = 3;
 
-/// The most lanes of a vector.
-const MOST_LANES: usize = 16;
-
 /// Channels on either side below which transforms cost more than they save.
 const FEWEST_CHANNELS: usize = 8;
 

@@ -7,12 +7,14 @@ use pulp::{Arch, Simd, WithSimd};
 use super::gathered::{Gathered, MOST_COLUMNS};
 use super::kernels::{FEWER_ROWS, Kernels, MOST_ROWS};
 use super::transforms::{long, short};
-use super::{MOST_LANES, both_ways, tiles};
+use super::{both_ways, tiles};
 use crate::conv::biases_of;
 use crate::geometry::{Geometry, Weights};
 use crate::products::add_products;
 use crate::sharing::{Split, SpotsOfTasks, Task};
-use crate::simd::{LINE, Shared, lanes, load, odd_lines, prefetch_to_write, store, transposed, with_scratch, written};
+use crate::simd::{
+    LINE, MOST_LANES, Shared, lanes, load, odd_lines, prefetch_to_write, store, store_by_turns, with_scratch, written,
+};
 use crate::spots::{Run, Spot, Spots};
 use crate::team::each_of;
 use crate::window::Window;
@@ -176,6 +178,10 @@ impl Place {
         }
     }
 }
+
+/// The pixels of a vector of tiles, row by row.
+#[repr(align(64))]
+struct Lines([[f32; STEPS[1] * MOST_LANES]; STEPS[0]]);
 
 /// The tiles of a task, from the laid-out input to the output.
 struct Tiles<'a> {
@@ -360,30 +366,18 @@ impl Tiles<'_> {
     /// The pixels of every run must be writable.
     #[inline(always)]
     unsafe fn put<S: Simd>(&self, plane: *mut f32, spot: &Spot, tile: [[S::f32s; STEPS[1]]; STEPS[0]]) {
-        let mut lines = [[0.0f32; STEPS[1] * MOST_LANES]; STEPS[0]];
+        // From the start of a line of the caches on: what is read again as it was written is then at hand at once.
+        let mut lines = Lines([[0.0; STEPS[1] * MOST_LANES]; STEPS[0]]);
         for row in 0..STEPS[0] {
-            let mut columns = [[0.0f32; MOST_LANES]; STEPS[1]];
-            for column in 0..STEPS[1] {
-                // SAFETY: no vector has more lanes.
-                unsafe { store::<S>(columns[column].as_mut_ptr(), tile[row][column]) };
-            }
-            for (four, line) in lines[row].chunks_exact_mut(4 * STEPS[1]).take(S::F32_LANES.div_ceil(4)).enumerate() {
-                let mut fours = [&[0.0; 4]; STEPS[1]];
-                for column in 0..STEPS[1] {
-                    fours[column] = &columns[column].as_chunks().0[four];
-                }
-                let tiles = transposed(fours);
-                for tile in 0..4 {
-                    line[STEPS[1] * tile..][..STEPS[1]].copy_from_slice(&tiles[tile]);
-                }
-            }
+            // SAFETY: no vector has more lanes.
+            unsafe { store_by_turns::<S>(lines.0[row].as_mut_ptr(), tile[row]) };
         }
         for (run, place) in self.spots.runs(spot).iter().zip(&self.places[spot.runs.clone()]) {
             let Place { start, rows, pixels } = *place;
             for row in 0..rows {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    let (from, to) = (lines[row].as_ptr(), plane.add(start + row * self.size[1]));
+                    let (from, to) = (lines.0[row].as_ptr(), plane.add(start + row * self.size[1]));
                     let from = from.add(STEPS[1] * run.from);
                     if pixels.is_multiple_of(S::F32_LANES) {
                         for by in (0..pixels).step_by(S::F32_LANES) {

@@ -14,11 +14,11 @@ use std::ops::{Range, RangeInclusive};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::transforms::{long, short};
-use super::{MOST_LANES, TAPS, both_ways, tiles};
+use super::{TAPS, both_ways, tiles};
 use crate::geometry::{Border, Geometry};
 use crate::pixels::{Planes, ROWS, add_pixels};
 use crate::products::Products;
-use crate::simd::{Shared, load, store, vectorised, with_scratch};
+use crate::simd::{MOST_LANES, Shared, load, store, vectorised, with_scratch};
 use crate::team::{each, each_chunk, made_of_chunks, threads};
 
 /// Frequencies that are computed before they are summed up, in floats: they stay in the second cache. As many as there are sums, so that
