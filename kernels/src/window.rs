@@ -1,10 +1,12 @@
 //! Images laid out for a convolution: with their borders, in rows of one pitch, so that each tap of a kernel is a fixed
 //! distance away and the pixels of several short rows make one vector.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::geometry::{Border, Geometry};
-use super::simd::{LINE, part, prefetch_to_read, transposed, transposed_eight};
+use super::simd::{LINE, part, prefetch_to_read, transposed_eight};
 
 /// How a band of an image is laid out.
 ///
@@ -27,6 +29,9 @@ pub struct Window {
 /// Pixels that are turned together where they are laid out in four lines, or twice as many.
 const FOUR: usize = 4;
 const EIGHT: usize = 8;
+
+/// Places of the rows that are put down before they are laid out in four lines: they stay in the first cache.
+const AT_ONCE: usize = 1 << 9;
 
 /// How far ahead of the pixels that are laid out others are brought near, in floats: beyond the end of a page the processor
 /// does not look by itself.
@@ -111,33 +116,34 @@ impl Window {
         let [down, across] = self.stride;
         let pairs = (across == 2).then(|| Pairs::of(self));
         let mut fours = (across == FOUR).then(|| Fours::of(self));
+        // The rows of one phase after those of the other.
+        let rows = (0..down).flat_map(|phase| (0..self.rows).map(move |row| (phase, row)));
+        let rows = rows.map(|(phase, row)| Row {
+            start: (phase * self.lines * self.rows + row) * self.pitch,
+            source: self.border.place((first + row) * down + phase, self.padding[0], height),
+        });
+        let rows: Vec<Row> = rows.collect();
         for channel in 0..channels {
             let image = &image[channel * height * width..][..height * width];
             let plane = &mut laid_out[channel * self.plane()..][..self.plane()];
-            for row in 0..self.rows * down {
-                let source = self.border.place(first * down + row, self.padding[0], height);
-                let start = (row % down * self.lines * self.rows + row / down) * self.pitch;
-                let Some(y) = source else {
-                    for phase in 0..self.lines {
-                        plane[start + phase * self.rows * self.pitch..][..self.pitch].fill(0.0);
+            if let Some(fours) = &mut fours {
+                fours.fill::<S>(&rows, image, width, plane);
+                continue;
+            }
+            for row in &rows {
+                let lines = &mut plane[row.start..];
+                match (row.of(image, width), &pairs) {
+                    (Some(source), Some(pairs)) => pairs.fill(source, lines),
+                    (Some(source), None) => {
+                        for phase in 0..across {
+                            self.fill_row(source, phase, &mut lines[phase * self.rows * self.pitch..][..self.pitch]);
+                        }
                     }
-                    continue;
-                };
-                let source = &image[y * width..][..width];
-                for x in (0..width).step_by(LINE) {
-                    prefetch_to_read(source.as_ptr().wrapping_add(x + AHEAD));
-                }
-                if let Some(pairs) = &pairs {
-                    pairs.fill(source, &mut plane[start..]);
-                    continue;
-                }
-                if let Some(fours) = &mut fours {
-                    fours.fill::<S>(source, &mut plane[start..]);
-                    continue;
-                }
-                for phase in 0..across {
-                    let phase_row = &mut plane[start + phase * self.rows * self.pitch..][..self.pitch];
-                    self.fill_row(source, phase, phase_row);
+                    (None, _) => {
+                        for phase in 0..across {
+                            lines[phase * self.rows * self.pitch..][..self.pitch].fill(0.0);
+                        }
+                    }
                 }
             }
         }
@@ -193,6 +199,26 @@ impl WithSimd for Fill<'_> {
     }
 }
 
+/// A row of what is laid out.
+struct Row {
+    /// Where its first line begins.
+    start: usize,
+    /// The row of pixels that stands there, if there is one.
+    source: Option<usize>,
+}
+
+impl Row {
+    /// Its pixels; those that follow are brought near.
+    #[inline(always)]
+    fn of<'a>(&self, image: &'a [f32], width: usize) -> Option<&'a [f32]> {
+        let source = &image[self.source? * width..][..width];
+        for x in (0..width).step_by(LINE) {
+            prefetch_to_read(source.as_ptr().wrapping_add(x + AHEAD));
+        }
+        Some(source)
+    }
+}
+
 /// How a row is laid out by turns in two, even and odd places, each pixel read once.
 struct Pairs {
     /// Floats from the even to the odd places.
@@ -243,90 +269,107 @@ impl Pairs {
     }
 }
 
-/// A row with its border, all places one after another.
+/// How rows are put down with their borders, all places one after another.
 pub struct Bordered {
-    values: Vec<f32>,
-    /// Where the first pixel stands, and how many follow it there.
-    before: usize,
-    inside: usize,
+    /// Places of a row.
+    pub places: usize,
+    /// Where pixels stand, and which is the first of them.
+    inside: Range<usize>,
+    first: usize,
     /// The places outside of the image where pixels stand, and which.
     outside: Vec<(usize, usize)>,
 }
 
 impl Bordered {
-    /// Room for rows of so many pixels, from so many places before the first one on.
-    pub fn new(width: usize, before: usize, places: usize, border: Border) -> Self {
-        let inside = width.min(places - before);
-        let outside = (0..before).chain(before + inside..places);
-        let outside = outside.filter_map(|place| Some((place, border.place(place, before, width)?))).collect();
-        Self { values: vec![0.0; places], before, inside, outside }
+    /// For rows of so many pixels, some of their places, counted from so many before the first pixel.
+    pub fn new(width: usize, before: usize, places: Range<usize>, border: Border) -> Self {
+        let start = before.max(places.start);
+        let inside = start..(before + width).clamp(start, places.end);
+        let outside = (places.start..inside.start).chain(inside.end..places.end);
+        let outside = outside.filter_map(|place| Some((place - places.start, border.place(place, before, width)?)));
+        Self {
+            places: places.len(),
+            first: inside.start - before,
+            inside: inside.start - places.start..inside.end - places.start,
+            outside: outside.collect(),
+        }
     }
 
-    /// A row.
+    /// Puts a row down; places without a pixel are left alone.
     #[inline(always)]
-    pub fn of(&mut self, source: &[f32]) -> &[f32] {
-        self.values[self.before..][..self.inside].copy_from_slice(&source[..self.inside]);
+    pub fn put(&self, source: &[f32], row: &mut [f32]) {
+        row[self.inside.clone()].copy_from_slice(&source[self.first..][..self.inside.len()]);
         for (place, pixel) in &self.outside {
-            self.values[*place] = source[*pixel];
+            row[*place] = source[*pixel];
         }
-        &self.values
     }
 }
 
-/// How a row is laid out by turns in four lines, of four pixels at least, and in further ones that begin with the second pixels of
-/// the first ones.
+/// How the rows of a phase are laid out by turns in four lines, and in further ones that begin with the second pixels of the first
+/// ones.
 struct Fours {
-    row: Bordered,
-    /// Places of a line, and how far lines are apart.
-    pitch: usize,
+    /// Of each group of four lines or less, how rows are put down with their borders before, and room for several: what has
+    /// just been written cannot be read at once by other vectors.
+    groups: Vec<(Bordered, Vec<f32>)>,
+    /// Rows of each phase, and how many of them are put down.
+    rows: usize,
+    at_once: usize,
+    /// All lines, and how far they are apart.
+    lines: usize,
     apart: usize,
-    /// Further lines.
-    further: usize,
 }
 
 impl Fours {
     fn of(window: &Window) -> Self {
-        let Window { size: [_, width], padding: [_, before], border, rows, pitch, .. } = *window;
-        let row = Bordered::new(width, before, FOUR * (pitch + 1), border);
-        Self { row, pitch, apart: rows * pitch, further: window.lines - FOUR }
+        let Window { size: [_, width], padding: [_, before], border, rows, pitch, lines, stride: [down, _], .. } =
+            *window;
+        let places = FOUR * pitch;
+        let at_once = (AT_ONCE / (down * places)).clamp(1, rows);
+        let group =
+            |first| (Bordered::new(width, before, first..first + places, border), vec![0.0; down * at_once * places]);
+        Self { groups: (0..lines).step_by(FOUR).map(group).collect(), at_once, rows, lines, apart: rows * pitch }
     }
 
-    /// Lays out a row, whose first line begins here.
+    /// Lays out all rows of a channel.
     #[inline(always)]
-    fn fill<S: Simd>(&mut self, source: &[f32], target: &mut [f32]) {
-        let Self { pitch, apart, further, .. } = *self;
-        let places = self.row.of(source).as_chunks::<FOUR>().0;
-        let mut place = 0;
-        while place + EIGHT <= pitch {
-            let block = places[place..].first_chunk::<EIGHT>().expect("a line has as many");
-            put(&transposed_eight::<S>(block), target, [apart, further], place);
-            place += EIGHT;
-        }
-        // The last ones begin so early that all are there.
-        while place < pitch {
-            let first = place.min(pitch - FOUR);
-            let block = places[first..].first_chunk::<FOUR>().expect("a line has as many");
-            put(&transposed([&block[0], &block[1], &block[2], &block[3]]), target, [apart, further], first);
-            place += FOUR;
-        }
-        for line in 0..further {
-            target[(FOUR + line) * apart + pitch - 1] = places[pitch][line];
+    fn fill<S: Simd>(&mut self, rows: &[Row], image: &[f32], width: usize, plane: &mut [f32]) {
+        for first in (0..self.rows).step_by(self.at_once) {
+            let count = self.at_once.min(self.rows - first);
+            for (group, (bordered, values)) in self.groups.iter_mut().enumerate() {
+                let of_phase = self.at_once * bordered.places;
+                // In the order of the pixels.
+                for i in 0..count {
+                    for (phase, rows) in rows.chunks_exact(self.rows).enumerate() {
+                        let values = &mut values[phase * of_phase + i * bordered.places..][..bordered.places];
+                        match rows[first + i].of(image, width) {
+                            Some(source) => bordered.put(source, values),
+                            None => values.fill(0.0),
+                        }
+                    }
+                }
+                for (rows, values) in rows.chunks_exact(self.rows).zip(values.chunks_exact(of_phase)) {
+                    let lines = &mut plane[rows[first].start + FOUR * group * self.apart..];
+                    let lines_apart = [(self.lines - FOUR * group).min(FOUR), self.apart];
+                    part_in_four::<S>(&values[..count * bordered.places], lines, lines_apart);
+                }
+            }
         }
     }
 }
 
-/// Puts a part of four lines where it belongs, and once more in further ones, which begin a place later.
+/// Puts values in four lines by turns, or in the first ones of four.
 #[inline(always)]
-fn put<const N: usize>(lines: &[[f32; N]; FOUR], target: &mut [f32], [apart, further]: [usize; 2], first: usize) {
-    for (i, line) in lines.iter().enumerate() {
-        target[i * apart + first..][..N].copy_from_slice(line);
+fn part_in_four<S: Simd>(values: &[f32], target: &mut [f32], [lines, apart]: [usize; 2]) {
+    let fours = values.as_chunks::<FOUR>().0;
+    let (eights, rest) = fours.as_chunks::<EIGHT>();
+    for (i, block) in eights.iter().enumerate() {
+        for (line, values) in transposed_eight::<S>(block).iter().enumerate().take(lines) {
+            target[line * apart + EIGHT * i..][..EIGHT].copy_from_slice(values);
+        }
     }
-    for (i, line) in lines.iter().enumerate().take(further) {
-        let to = (FOUR + i) * apart + first;
-        if first > 0 {
-            target[to - 1..][..N].copy_from_slice(line);
-        } else {
-            target[to..][..N - 1].copy_from_slice(&line[1..]);
+    for (i, four) in rest.iter().enumerate() {
+        for (line, value) in four.iter().enumerate().take(lines) {
+            target[line * apart + EIGHT * eights.len() + i] = *value;
         }
     }
 }

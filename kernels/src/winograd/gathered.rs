@@ -43,15 +43,16 @@ impl<'a> Gathered<'a> {
     /// Lays out `[images, channels, height, width]`, so many rows of tiles of each from one on.
     pub fn fill(&self, images: &[f32], [first, rows]: [usize; 2], laid_out: &mut [f32]) {
         let Geometry { inputs, size: [height, width], padding, border, .. } = *self.geometry;
-        let mut bordered = Bordered::new(width, padding[1], PLACES, border);
+        let bordered = Bordered::new(width, padding[1], 0..PLACES, border);
+        let mut values = [0.0; PLACES];
         for (place, image) in images.chunks_exact(height * width).enumerate() {
             let (i, channel) = (place / inputs, place % inputs);
             let plane = &mut laid_out[channel * self.plane()..][..self.plane()];
             for place in 0..STEPS[0] * (rows - 1) + SIDES[0] {
-                let values = match border.place(STEPS[0] * first + place, padding[0], height) {
-                    Some(y) => bordered.of(&image[y * width..][..width]),
-                    None => &[0.0; PLACES],
-                };
+                match border.place(STEPS[0] * first + place, padding[0], height) {
+                    Some(y) => bordered.put(&image[y * width..][..width], &mut values),
+                    None => values.fill(0.0),
+                }
                 // The rows of tiles that see it.
                 for row in (place + 1).saturating_sub(SIDES[0]).div_ceil(STEPS[0])..(place / STEPS[0] + 1).min(rows) {
                     let target = &mut plane[self.tap(place - STEPS[0] * row, 0) + (i * rows + row) * self.tiles..];
