@@ -69,6 +69,30 @@ pub unsafe fn store<S: Simd>(to: *mut f32, values: S::f32s) {
     unsafe { to.cast::<S::f32s>().write_unaligned(values) }
 }
 
+/// A vector of values, filled up with zeros where they are fewer.
+#[inline(always)]
+pub fn load_some<S: Simd>(simd: S, values: &[f32]) -> S::f32s {
+    if values.len() >= S::F32_LANES {
+        // SAFETY: they are as many.
+        return unsafe { load::<S>(values.as_ptr()) };
+    }
+    let mut all = [0.0; MOST_LANES];
+    all[..values.len()].copy_from_slice(values);
+    let [all] = vectors_of(simd, [all]);
+    all
+}
+
+/// Writes the first values of a vector, as many as there is room for.
+#[inline(always)]
+pub fn store_some<S: Simd>(room: &mut [f32], vector: S::f32s) {
+    if room.len() >= S::F32_LANES {
+        // SAFETY: there is as much room.
+        return unsafe { store::<S>(room.as_mut_ptr(), vector) };
+    }
+    let [values] = lanes_of::<S, 1>([vector]);
+    room.copy_from_slice(&values[..room.len()]);
+}
+
 /// The start of memory that threads write to at different places.
 #[derive(Clone, Copy)]
 pub struct Shared<T = f32>(pub *mut T);
@@ -272,11 +296,7 @@ pub unsafe fn store_by_turns<S: Simd>(to: *mut f32, vectors: [S::f32s; 4]) {
         }
         return;
     }
-    let mut columns = [[0.0f32; MOST_LANES]; 4];
-    for column in 0..4 {
-        // SAFETY: no vector has more lanes.
-        unsafe { store::<S>(columns[column].as_mut_ptr(), vectors[column]) };
-    }
+    let columns = lanes_of::<S, 4>(vectors);
     for four in 0..S::F32_LANES.div_ceil(4) {
         let mut fours = [&[0.0; 4]; 4];
         for column in 0..4 {
@@ -287,6 +307,73 @@ pub unsafe fn store_by_turns<S: Simd>(to: *mut f32, vectors: [S::f32s; 4]) {
         // SAFETY: the caller's promise.
         unsafe { std::ptr::copy_nonoverlapping(rows.as_ptr().cast(), to.add(16 * four), count) };
     }
+}
+
+/// The values of two vectors by turns.
+#[inline(always)]
+pub fn by_turns<S: Simd>(simd: S, vectors: [S::f32s; 2]) -> [S::f32s; 2] {
+    #[cfg(target_arch = "x86_64")]
+    if S::F32_LANES == 16 {
+        use std::arch::x86_64::{__m512, _mm512_permutex2var_ps, _mm512_setr_epi32};
+        // SAFETY: vectors of 16 floats are those of AVX-512.
+        unsafe {
+            let [a, b] = std::mem::transmute_copy::<[S::f32s; 2], [__m512; 2]>(&vectors);
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            let turned = [_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b)];
+            return std::mem::transmute_copy::<[__m512; 2], [S::f32s; 2]>(&turned);
+        }
+    }
+    let values = lanes_of::<S, 2>(vectors);
+    let mut turned = [[0.0; MOST_LANES]; 2];
+    for i in 0..2 * S::F32_LANES {
+        turned[i / S::F32_LANES][i % S::F32_LANES] = values[i % 2][i / 2];
+    }
+    vectors_of(simd, turned)
+}
+
+/// The first, third and so on of the values of two vectors.
+#[inline(always)]
+pub fn evens<S: Simd>(simd: S, vectors: [S::f32s; 2]) -> S::f32s {
+    #[cfg(target_arch = "x86_64")]
+    if S::F32_LANES == 16 {
+        use std::arch::x86_64::{__m512, _mm512_permutex2var_ps, _mm512_setr_epi32};
+        // SAFETY: vectors of 16 floats are those of AVX-512.
+        unsafe {
+            let [a, b] = std::mem::transmute_copy::<[S::f32s; 2], [__m512; 2]>(&vectors);
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            return std::mem::transmute_copy::<__m512, S::f32s>(&_mm512_permutex2var_ps(a, even, b));
+        }
+    }
+    let values = lanes_of::<S, 2>(vectors);
+    let mut chosen = [[0.0; MOST_LANES]];
+    for i in 0..S::F32_LANES {
+        chosen[0][i] = values[2 * i / S::F32_LANES][2 * i % S::F32_LANES];
+    }
+    let [chosen] = vectors_of(simd, chosen);
+    chosen
+}
+
+/// The values of vectors.
+#[inline(always)]
+fn lanes_of<S: Simd, const N: usize>(vectors: [S::f32s; N]) -> [[f32; MOST_LANES]; N] {
+    let mut values = [[0.0f32; MOST_LANES]; N];
+    for n in 0..N {
+        // SAFETY: no vector has more lanes.
+        unsafe { store::<S>(values[n].as_mut_ptr(), vectors[n]) };
+    }
+    values
+}
+
+/// Vectors of values.
+#[inline(always)]
+fn vectors_of<S: Simd, const N: usize>(simd: S, values: [[f32; MOST_LANES]; N]) -> [S::f32s; N] {
+    let mut vectors = [simd.splat_f32s(0.0); N];
+    for n in 0..N {
+        // SAFETY: no vector has more lanes.
+        vectors[n] = unsafe { load::<S>(values[n].as_ptr()) };
+    }
+    vectors
 }
 
 /// The most lanes of a vector.

@@ -215,7 +215,7 @@ fn resizing_agrees_with_matrix_products() {
 
 pub fn check_resizing(device: &Device) {
     for how in [Resize::Double, Resize::Halve, Resize::Repeat, Resize::Average, Resize::Blur] {
-        for (batch, channels, height, width) in [(1, 3, 2, 2), (2, 1, 6, 20), (1, 2, 16, 34), (1, 1, 40, 60)] {
+        for (batch, channels, height, width) in [(1, 3, 2, 2), (2, 1, 6, 20), (1, 2, 16, 34), (1, 1, 32, 64)] {
             agree(device, &format!("{how:?}"), &[batch * channels * height * width], |tensors| {
                 resize(tensors[0].clone().reshape([batch, channels, height, width]), how).flatten(0, 3)
             });
