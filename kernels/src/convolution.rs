@@ -288,6 +288,25 @@ pub fn convolve_transposed(
     record::<Values, _, _>(x, weight, bias, Transposed { geometry, products })
 }
 
+/// A linear map of the channels of each pixel.
+///
+/// # Shapes
+/// - x: `[batch, channels_in, height, width]`
+/// - weight: `[channels_in, channels_out]`
+/// - bias: `[channels_out]`
+/// - output: `[batch, channels_out, height, width]`
+pub fn map_channels(x: Tensor<4>, weight: Tensor<2>, bias: Tensor<1>, products: Products) -> Tensor<4> {
+    let ([batch, inputs, height, width], [_, outputs]) = (x.dims(), weight.dims());
+    if has_vectors() && is_ours(&x) && is_ours(&weight) && is_ours(&bias) {
+        let weight = weight.reshape([inputs, outputs, 1, 1]);
+        return convolve_transposed(x, weight, Some(bias), [1, 1], [0, 0], [0, 0], products);
+    }
+    let positions = height * width;
+    let pixels = x.reshape([batch, inputs, positions]).swap_dims(1, 2).reshape([batch * positions, inputs]);
+    let pixels = products.raise(products.lower(pixels).matmul(products.lower(weight))) + bias.unsqueeze();
+    pixels.reshape([batch, positions, outputs]).swap_dims(1, 2).reshape([batch, outputs, height, width])
+}
+
 /// The transpose of the convolution of this geometry.
 #[derive(Debug, Clone)]
 pub struct Transposed {

@@ -7,6 +7,7 @@
 //! `unsafe` stands in this crate only.
 
 mod adam;
+mod attention;
 mod averaging;
 mod bridge;
 #[cfg(feature = "card")]
@@ -26,7 +27,6 @@ mod resizing;
 mod sgd;
 mod sharing;
 mod simd;
-mod softmax;
 mod spots;
 mod stencil;
 mod team;
@@ -37,8 +37,9 @@ mod window;
 mod winograd;
 
 pub use adam::{adam, averaged_adam};
+pub use attention::attend;
 pub use averaging::Averaging;
-pub use convolution::{Products, convolve, convolve_transposed};
+pub use convolution::{Products, convolve, convolve_transposed, map_channels};
 pub use curve::Activation;
 pub use elementwise::{activate, add_scaled, sum_of_squares};
 pub use geometry::Border;
@@ -46,6 +47,5 @@ pub use memory::{Allocator, keep_freed_memory};
 pub use normalisation::{Norm, normalise};
 pub use resizing::{resize, resize_activated};
 pub use sgd::nesterov;
-pub use softmax::softmax;
 pub use stencil::Resize;
 pub use team::both;

@@ -10,7 +10,7 @@ use super::simd::best;
 use super::*;
 
 /// Numbers in [-2, 2].
-fn numbers(random: &mut Rng, count: usize) -> Vec<f32> {
+pub fn numbers(random: &mut Rng, count: usize) -> Vec<f32> {
     std::iter::repeat_with(|| 4.0 * random.f32() - 2.0).take(count).collect()
 }
 
@@ -242,17 +242,34 @@ pub fn check_activations_and_sums(device: &Device) {
 }
 
 #[test]
-fn softmax_agrees_with_a_plain_one() {
-    for (rows, length) in [(1, 1), (3, 7), (5, 64), (2, 1000)] {
-        agree(&Device::flex(), "softmax", &[2 * rows * length], |tensors| {
-            softmax(tensors[0].clone().reshape([2, rows, length]), 3.5).flatten(0, 2)
+fn attention_agrees_with_a_plain_one() {
+    for [batch, channels, height, width] in [[1, 1, 1, 1], [2, 5, 3, 7], [3, 8, 8, 8], [1, 33, 5, 13], [2, 16, 16, 16]]
+    {
+        let count = batch * channels * height * width;
+        agree(&Device::flex(), &format!("attention {channels} {height}"), &[count; 3], |tensors| {
+            let maps = tensors.into_iter().map(|tensor| tensor.reshape([batch, channels, height, width]));
+            let [query, key, value] = maps.collect::<Vec<_>>().try_into().unwrap();
+            attend(query, key * 0.5, value).flatten(0, 3)
         });
     }
-    // Where exponentials alone would be too large.
-    let x = Tensor::<1>::from_floats([1e4, 0.0, -1e4, f32::NAN, 0.0, 0.0], &Device::flex()).reshape([1, 2, 3]);
-    let y = softmax(x, 1.0).into_data().try_into_vec::<f32>().unwrap();
-    assert!((y[0] - 1.0).abs() < 1e-6 && y[1] < 1e-30 && y[2] < 1e-30);
-    assert!(y[3].is_nan());
+    // Where exponentials alone would be too large: the second position is attended to alone; what is no number is seen.
+    let map = |values: [f32; 3]| Tensor::<1>::from_floats(values, &Device::flex()).reshape([1, 1, 1, 3]);
+    let y = attend(map([1.0, -1e4, f32::NAN]), map([1e4, -2e4, 0.0]), map([5.0, 7.0, 9.0]));
+    let y = y.into_data().try_into_vec::<f32>().unwrap();
+    assert_eq!(y[..2], [5.0, 7.0]);
+    assert!(y[2].is_nan());
+}
+
+#[test]
+fn channels_are_mapped_as_by_products() {
+    for [batch, inputs, outputs, height, width] in [[1, 1, 1, 1, 1], [2, 5, 3, 3, 7], [3, 16, 24, 8, 8]] {
+        let lengths = [batch * inputs * height * width, inputs * outputs, outputs];
+        agree(&Device::flex(), &format!("map {inputs} {outputs}"), &lengths, |tensors| {
+            let x = tensors[0].clone().reshape([batch, inputs, height, width]);
+            let weight = tensors[1].clone().reshape([inputs, outputs]);
+            map_channels(x, weight, tensors[2].clone(), Products::F32).flatten(0, 3)
+        });
+    }
 }
 
 #[test]

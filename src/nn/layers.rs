@@ -5,7 +5,7 @@
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{DType, Device, GradientCheckpointingStrategy, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
-use synlabel_kernels::{Border, Products, convolve, convolve_transposed};
+use synlabel_kernels::{Border, Products, convolve, convolve_transposed, map_channels};
 
 use crate::random::Stream;
 
@@ -297,6 +297,15 @@ impl Linear {
     /// - output: `[rows, features_out]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         self.forward_tangent(x) + self.bias.val().unsqueeze()
+    }
+
+    /// Of the channels of each pixel.
+    ///
+    /// # Shapes
+    /// - input: `[batch, features_in, height, width]`
+    /// - output: `[batch, features_out, height, width]`
+    pub fn forward_pixels(&self, x: Tensor<4>) -> Tensor<4> {
+        map_channels(x, self.weight.val(), self.bias.val(), self.precision.products())
     }
 
     /// x·W: how a change of the input changes the output.
