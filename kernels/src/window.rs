@@ -116,8 +116,10 @@ impl Window {
         let [down, across] = self.stride;
         let pairs = (across == 2).then(|| Pairs::of(self));
         let mut fours = (across == FOUR).then(|| Fours::of(self));
-        // The rows of one phase after those of the other.
-        let rows = (0..down).flat_map(|phase| (0..self.rows).map(move |row| (phase, row)));
+        // In the order of the pixels, or the rows of one phase after those of the other.
+        let by_phases = fours.is_some();
+        let place = |i| if by_phases { (i / self.rows, i % self.rows) } else { (i % down, i / down) };
+        let rows = (0..down * self.rows).map(place);
         let rows = rows.map(|(phase, row)| Row {
             start: (phase * self.lines * self.rows + row) * self.pitch,
             source: self.border.place((first + row) * down + phase, self.padding[0], height),
@@ -311,7 +313,8 @@ struct Fours {
     /// Of each group of four lines or less, how rows are put down with their borders before, and room for several: what has
     /// just been written cannot be read at once by other vectors.
     groups: Vec<(Bordered, Vec<f32>)>,
-    /// Rows of each phase, and how many of them are put down.
+    /// Phases, the rows of each, and how many of them are put down.
+    phases: usize,
     rows: usize,
     at_once: usize,
     /// All lines, and how far they are apart.
@@ -324,10 +327,16 @@ impl Fours {
         let Window { size: [_, width], padding: [_, before], border, rows, pitch, lines, stride: [down, _], .. } =
             *window;
         let places = FOUR * pitch;
-        let at_once = (AT_ONCE / (down * places)).clamp(1, rows);
-        let group =
-            |first| (Bordered::new(width, before, first..first + places, border), vec![0.0; down * at_once * places]);
-        Self { groups: (0..lines).step_by(FOUR).map(group).collect(), at_once, rows, lines, apart: rows * pitch }
+        let at_once = (AT_ONCE / places).clamp(1, rows);
+        let group = |first| (Bordered::new(width, before, first..first + places, border), vec![0.0; at_once * places]);
+        Self {
+            groups: (0..lines).step_by(FOUR).map(group).collect(),
+            phases: down,
+            at_once,
+            rows,
+            lines,
+            apart: rows * pitch,
+        }
     }
 
     /// Lays out all rows of a channel.
@@ -335,22 +344,19 @@ impl Fours {
     fn fill<S: Simd>(&mut self, rows: &[Row], image: &[f32], width: usize, plane: &mut [f32]) {
         for first in (0..self.rows).step_by(self.at_once) {
             let count = self.at_once.min(self.rows - first);
-            for (group, (bordered, values)) in self.groups.iter_mut().enumerate() {
-                let of_phase = self.at_once * bordered.places;
-                // In the order of the pixels.
-                for i in 0..count {
-                    for (phase, rows) in rows.chunks_exact(self.rows).enumerate() {
-                        let values = &mut values[phase * of_phase + i * bordered.places..][..bordered.places];
-                        match rows[first + i].of(image, width) {
+            for phase in 0..self.phases {
+                let rows = &rows[phase * self.rows + first..][..count];
+                for (group, (bordered, values)) in self.groups.iter_mut().enumerate() {
+                    for (i, row) in rows.iter().enumerate() {
+                        let values = &mut values[i * bordered.places..][..bordered.places];
+                        match row.of(image, width) {
                             Some(source) => bordered.put(source, values),
                             None => values.fill(0.0),
                         }
                     }
-                }
-                for (rows, values) in rows.chunks_exact(self.rows).zip(values.chunks_exact(of_phase)) {
-                    let lines = &mut plane[rows[first].start + FOUR * group * self.apart..];
-                    let lines_apart = [(self.lines - FOUR * group).min(FOUR), self.apart];
-                    part_in_four::<S>(&values[..count * bordered.places], lines, lines_apart);
+                    let lines = [(self.lines - FOUR * group).min(FOUR), self.apart];
+                    let target = &mut plane[rows[0].start + FOUR * group * self.apart..];
+                    part_in_four::<S>(&values[..count * bordered.places], target, lines);
                 }
             }
         }
@@ -360,16 +366,27 @@ impl Fours {
 /// Puts values in four lines by turns, or in the first ones of four.
 #[inline(always)]
 fn part_in_four<S: Simd>(values: &[f32], target: &mut [f32], [lines, apart]: [usize; 2]) {
+    match lines {
+        1 => part_in_lines::<S, 1>(values, target, apart),
+        2 => part_in_lines::<S, 2>(values, target, apart),
+        3 => part_in_lines::<S, 3>(values, target, apart),
+        _ => part_in_lines::<S, FOUR>(values, target, apart),
+    }
+}
+
+#[inline(always)]
+fn part_in_lines<S: Simd, const LINES: usize>(values: &[f32], target: &mut [f32], apart: usize) {
     let fours = values.as_chunks::<FOUR>().0;
     let (eights, rest) = fours.as_chunks::<EIGHT>();
     for (i, block) in eights.iter().enumerate() {
-        for (line, values) in transposed_eight::<S>(block).iter().enumerate().take(lines) {
-            target[line * apart + EIGHT * i..][..EIGHT].copy_from_slice(values);
+        let columns = transposed_eight::<S>(block);
+        for line in 0..LINES {
+            target[line * apart + EIGHT * i..][..EIGHT].copy_from_slice(&columns[line]);
         }
     }
     for (i, four) in rest.iter().enumerate() {
-        for (line, value) in four.iter().enumerate().take(lines) {
-            target[line * apart + EIGHT * eights.len() + i] = *value;
+        for line in 0..LINES {
+            target[line * apart + EIGHT * eights.len() + i] = four[line];
         }
     }
 }
