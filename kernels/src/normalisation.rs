@@ -76,6 +76,7 @@ pub fn activate_plainly<const D: usize>(x: Tensor<D>, activation: Activation) ->
         Activation::LeakyRelu(slope) => leaky_relu(x, slope),
         Activation::Silu => silu(x),
         Activation::Softplus => softplus(x, 1.0),
+        Activation::Tanh => x.tanh(),
     }
 }
 

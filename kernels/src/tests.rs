@@ -233,8 +233,14 @@ fn activations_and_sums_agree_with_plain_ones() {
 }
 
 pub fn check_activations_and_sums(device: &Device) {
-    let activations =
-        [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.01), Activation::Silu, Activation::Softplus];
+    let activations = [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::LeakyRelu(0.01),
+        Activation::Silu,
+        Activation::Softplus,
+        Activation::Tanh,
+    ];
     for activation in activations {
         agree(device, &format!("{activation:?}"), &[20_011], |tensors| activate(tensors[0].clone(), activation));
     }

@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::ops::PadMode;
 use serde::{Deserialize, Serialize};
-use synlabel_kernels::{Activation, Resize, add_scaled, resize};
+use synlabel_kernels::{Activation, Resize, activate, add_scaled, resize};
 
 use super::attention::Attention;
 use super::layers::{Conv, Init, Linear, Spread, constant, sinusoidal_embedding};
@@ -400,7 +400,7 @@ impl DiffusiveGenerator {
             }
         }
         let y = self.out_conv.forward(self.out_norm.forward_then(h, Activation::Silu));
-        if self.tanh { y.tanh() } else { y }
+        if self.tanh { activate(y, Activation::Tanh) } else { y }
     }
 
     fn halve(&self, x: Tensor<4>, conv: &Conv) -> Tensor<4> {

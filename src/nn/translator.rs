@@ -5,7 +5,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use synlabel_kernels::Activation;
+use synlabel_kernels::{Activation, activate};
 
 use super::layers::{Conv, Init, Spread, TransposedConv};
 use super::norms::instance_norm;
@@ -89,7 +89,7 @@ impl Translator {
         for conv in &self.up {
             x = normed(conv.forward(x));
         }
-        self.head.forward_mirrored(x).tanh()
+        activate(self.head.forward_mirrored(x), Activation::Tanh)
     }
 }
 

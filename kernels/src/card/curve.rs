@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::super::curve::Activation;
+use super::super::curve::{Activation, Tanh};
 
 /// An activation without its slope: kernels are compiled for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub enum Curve {
     Silu,
     /// ln(1 + e^x).
     Softplus,
+    /// (e^x − e^−x)/(e^x + e^−x).
+    Tanh,
 }
 
 /// The curve of an activation, and its slope below zero.
@@ -27,6 +29,7 @@ pub fn curve(activation: Activation) -> (Curve, f32) {
         Activation::LeakyRelu(slope) => (Curve::LeakyRelu, slope as f32),
         Activation::Silu => (Curve::Silu, 0.0),
         Activation::Softplus => (Curve::Softplus, 0.0),
+        Activation::Tanh => (Curve::Tanh, 0.0),
     }
 }
 
@@ -53,6 +56,7 @@ pub fn value(x: f32, slope: f32, #[comptime] curve: Curve) -> f32 {
             let series = series * square + 1.0;
             select(x <= 0.0, 0.0, x) + 2.0 * s * series
         }
+        Curve::Tanh => tanh(x),
     }
 }
 
@@ -68,7 +72,23 @@ pub fn slope_at(x: f32, slope: f32, #[comptime] curve: Curve) -> f32 {
             sigmoid * (1.0 + x * (1.0 - sigmoid))
         }
         Curve::Softplus => 1.0 / (1.0 + exp(-x)),
+        Curve::Tanh => {
+            let value = tanh(x);
+            1.0 - value * value
+        }
     }
+}
+
+/// As on the processor.
+#[cube]
+fn tanh(x: f32) -> f32 {
+    let square = x * x;
+    let series = comptime!(Tanh::SERIES[0]);
+    let series = series * square + comptime!(Tanh::SERIES[1]);
+    let series = series * square + comptime!(Tanh::SERIES[2]);
+    let series = series * square + comptime!(Tanh::SERIES[3]);
+    let series = series * square + comptime!(Tanh::SERIES[4]);
+    select(square < comptime!(Tanh::NEAR), x + x * square * series, 1.0 - 2.0 / (exp(2.0 * x) + 1.0))
 }
 
 /// e^x, and not above 1e38: what infinity does is for a card to choose.
