@@ -2,13 +2,15 @@
 //!
 //! Every value is summed in one fixed order, whatever the number of threads.
 
+use std::ops::Range;
+
 use pulp::Arch;
 
 use super::geometry::{Border, Geometry, Weights};
 use super::phases::Phases;
 use super::products::Correlation;
 use super::sharing::{Split, SpotsOfTasks, Task};
-use super::simd::{Shared, lanes, with_scratch, written};
+use super::simd::{Shared, lanes, vectorised, with_scratch, written};
 use super::spots::Spots;
 use super::team::{each_chunk, each_of};
 use super::window::Window;
@@ -20,16 +22,53 @@ pub fn biases_of<'a>(task: &Task, bias: Option<&'a [f32]>, channels: usize) -> O
     bias.map(|bias| &bias[first(bias) + task.channel..])
 }
 
-/// The convolution of `input` `[batch, inputs, ..]`; `bias` `[outputs]` or `[batch, outputs]`.
-pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights, bias: Option<&[f32]>) -> Vec<f32> {
+/// What is done to the sums of products of a convolution.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct After<'a> {
+    /// What is added to each channel, `[outputs]` or `[batch, outputs]`.
+    pub bias: Option<&'a [f32]>,
+    /// What is added to each pixel then, and what the sum is multiplied by.
+    pub residual: Option<(&'a [f32], f32)>,
+}
+
+impl After<'_> {
+    /// Adds the residual to what a task has written, while it is in the caches: some rows of its planes.
+    ///
+    /// # Safety
+    /// The task's rows must have been written, and be the caller's own.
+    pub unsafe fn finish(&self, arch: Arch, geometry: &Geometry, task: &Task, rows: Range<usize>, target: Shared) {
+        let Some((residual, factor)) = self.residual else { return };
+        let [height, width] = geometry.size_out();
+        for image in task.image..task.image + task.images {
+            for channel in task.channel..task.channel + task.channels {
+                let start = ((image * geometry.outputs + channel) * height + rows.start) * width;
+                let residual = &residual[start..][..rows.len() * width];
+                // SAFETY: the caller's promise.
+                let output = unsafe { std::slice::from_raw_parts_mut(target.at(start), residual.len()) };
+                vectorised(
+                    arch,
+                    #[inline(always)]
+                    || {
+                        for (output, residual) in output.iter_mut().zip(residual) {
+                            *output = (*output + residual) * factor;
+                        }
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// The convolution of `input` `[batch, inputs, ..]`.
+pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights, after: After) -> Vec<f32> {
     if winograd::forward::suits(geometry) {
-        return winograd::forward::forward(arch, geometry, input, weights, bias);
+        return winograd::forward::forward(arch, geometry, input, weights, after);
     }
     let Geometry { batch, inputs, outputs, kernel, .. } = *geometry;
     let weights = weights.plain(geometry);
     let [height, width] = geometry.size_out();
     let floats_a_row = inputs * Window::new(geometry, 1).floats_a_row();
-    let split = Split::new(batch, [height, width], outputs, floats_a_row, bias);
+    let split = Split::new(batch, [height, width], outputs, floats_a_row, after.bias);
     let window = Window::new(geometry, split.band);
     let offsets = window.offsets(inputs, kernel);
     let (image, plane) = (window.length(inputs), height * width);
@@ -54,11 +93,12 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
                         offsets: &offsets,
                         spots: spots.of(task),
                         source,
-                        bias: biases_of(task, bias, outputs),
+                        bias: biases_of(task, after.bias, outputs),
                         target: Shared(target.at(start)),
                         target_plane: plane,
                     };
                     correlation.run(arch);
+                    after.finish(arch, geometry, task, task.first..task.first + task.rows, target);
                 }
             });
         });
@@ -86,7 +126,7 @@ pub fn input_gradient(
         // A convolution too, by the kernels turned round.
         let padding = [0, 1].map(|axis| kernel[axis] - 1 - padding[axis]);
         let turned = Geometry { inputs: outputs, outputs: inputs, size: geometry.size_out(), padding, ..*geometry };
-        return forward(arch, &turned, gradient, Weights::TurnedRound(weights), bias);
+        return forward(arch, &turned, gradient, Weights::TurnedRound(weights), After { bias, ..After::default() });
     }
     let phases = Phases::new(geometry, weights);
     let size_out = geometry.size_out();

@@ -11,7 +11,8 @@ use burn::tensor::{DType, Tensor};
 use super::bridge::{Numbers, Operation, Values, apply, asked, is_ours};
 #[cfg(feature = "card")]
 use super::card;
-use super::conv;
+use super::conv::{self, After};
+use super::elementwise::{add_scaled, scaled};
 use super::geometry::{Border, Geometry, Weights};
 use super::simd::{best, has_vectors};
 use super::weights;
@@ -82,6 +83,83 @@ pub fn convolve(
     record::<Values, _, _>(x, weight, bias, operation)
 }
 
+/// What is added to a convolution, and what the sum is multiplied by.
+#[derive(Debug, Clone)]
+pub struct Residual {
+    /// Of the shape of the output.
+    pub rest: Tensor<4>,
+    /// Of the sum.
+    pub factor: f64,
+}
+
+/// (rest + convolution)·factor, without stride.
+///
+/// # Shapes
+/// As [`convolve`].
+pub fn convolve_residual(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<2>>,
+    Residual { rest, factor }: Residual,
+    padding: [usize; 2],
+    products: Products,
+) -> Tensor<4> {
+    let ([batch, inputs, height, width], [outputs, _, kernel_height, kernel_width]) = (x.dims(), weight.dims());
+    let geometry = Geometry {
+        batch,
+        inputs,
+        outputs,
+        size: [height, width],
+        kernel: [kernel_height, kernel_width],
+        stride: [1, 1],
+        padding,
+        border: Border::Zero,
+    };
+    let ours = has_vectors() && is_ours(&x) && is_ours(&weight) && is_ours(&rest);
+    match bias {
+        Some(bias) if ours && is_ours(&bias) && geometry.is_usual() && products == Products::F32 => {
+            let [height, width] = geometry.size_out();
+            assert_eq!(rest.dims(), [batch, outputs, height, width], "the rest has the shape of the output");
+            let layer = Convolution { geometry, biases: bias.dims()[0], products };
+            let inputs = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), rest.into_dispatch()];
+            apply(inputs, WithResidual { layer, factor: factor as f32 })
+        }
+        bias => add_scaled(rest, convolve(x, weight, bias, [1, 1], padding, Border::Zero, products), factor),
+    }
+}
+
+/// A convolution with bias, and what is added.
+#[derive(Debug, Clone)]
+struct WithResidual {
+    layer: Convolution,
+    factor: f32,
+}
+
+impl Operation<4> for WithResidual {
+    type Kept = ();
+    const ASKS_FOR: [bool; 4] = [true, true, false, false];
+    const IS_CHEAP: bool = false;
+
+    fn forward(&self, [x, weight, bias, rest]: [Values; 4]) -> (Values, ()) {
+        let after = After { bias: Some(bias.slice()), residual: Some((rest.slice(), self.factor)) };
+        (self.layer.computed(&x, &weight, after), ())
+    }
+
+    fn backward(
+        self,
+        (): (),
+        [x, weight, bias, _]: [Option<Values>; 4],
+        gradient: Values,
+        [of_x, of_weight, of_bias, of_rest]: [bool; 4],
+    ) -> [Option<Values>; 4] {
+        let gradient = scaled(gradient, self.factor);
+        let rest = of_rest.then(|| gradient.clone());
+        let recorded = Recorded(self.layer);
+        let [x, weight, bias] = recorded.backward((), [x, weight, bias], gradient, [of_x, of_weight, of_bias]);
+        [x, weight, bias, rest]
+    }
+}
+
 /// Does a layer on tensors of a kind of device.
 pub fn record<V: Numbers, const B: usize, L: Layer<V>>(
     x: Tensor<4>,
@@ -142,11 +220,7 @@ pub struct Convolution {
 
 impl Layer<Values> for Convolution {
     fn output(&self, x: &Values, weight: &Values, bias: Option<&Values>) -> Values {
-        let Geometry { batch, outputs, .. } = self.geometry;
-        let [height, width] = self.geometry.size_out();
-        let weights = Weights::Plain(weight.slice());
-        let values = conv::forward(best(), &self.geometry, x.slice(), weights, bias.map(Values::slice));
-        Values::new(values, [batch, outputs, height, width])
+        self.computed(x, weight, After { bias: bias.map(Values::slice), ..After::default() })
     }
 
     fn input_gradient(&self, weight: &Values, gradient: &Values) -> Values {
@@ -174,6 +248,14 @@ impl Layer<Values> for Convolution {
 }
 
 impl Convolution {
+    fn computed(&self, x: &Values, weight: &Values, after: After) -> Values {
+        let Geometry { batch, outputs, .. } = self.geometry;
+        let [height, width] = self.geometry.size_out();
+        let weights = Weights::Plain(weight.slice());
+        let values = conv::forward(best(), &self.geometry, x.slice(), weights, after);
+        Values::new(values, [batch, outputs, height, width])
+    }
+
     /// The gradient of the biases from the sums of the planes.
     fn of_biases(&self, plane_sums: Vec<f32>) -> Values {
         let (outputs, rows) = (self.geometry.outputs, self.biases);
@@ -327,7 +409,7 @@ impl Layer<Values> for Transposed {
     fn input_gradient(&self, weight: &Values, gradient: &Values) -> Values {
         let [height, width] = self.geometry.size_out();
         let weights = Weights::Plain(weight.slice());
-        let values = conv::forward(best(), &self.geometry, gradient.slice(), weights, None);
+        let values = conv::forward(best(), &self.geometry, gradient.slice(), weights, After::default());
         Values::new(values, [self.geometry.batch, self.geometry.outputs, height, width])
     }
 

@@ -82,6 +82,11 @@ pub fn activate_plane_back(arch: Arch, activation: Activation, plane: &[f32], gr
     ));
 }
 
+/// Values times a factor.
+pub fn scaled(values: Values, factor: f32) -> Values {
+    combine(values, [], move |value, []| value * factor)
+}
+
 /// A function of the values of tensors of one shape; where nobody else has the first, in its place.
 fn combine<const I: usize>(
     mut first: Values,
@@ -203,9 +208,8 @@ impl Operation<2> for Sum {
     }
 
     fn backward(self, (): (), _: [Option<Values>; 2], gradient: Values, [a, b]: [bool; 2]) -> [Option<Values>; 2] {
-        let factor = self.factor;
-        let scaled = combine(gradient, [], move |gradient, []| gradient * factor);
-        [a.then(|| scaled.clone()), b.then(|| scaled.clone())]
+        let scaled = scaled(gradient, self.factor);
+        [a.then(|| scaled.clone()), b.then_some(scaled)]
     }
 }
 

@@ -39,7 +39,7 @@ mod winograd;
 pub use adam::{adam, averaged_adam};
 pub use attention::attend;
 pub use averaging::Averaging;
-pub use convolution::{Products, convolve, convolve_transposed, map_channels};
+pub use convolution::{Products, Residual, convolve, convolve_residual, convolve_transposed, map_channels};
 pub use curve::Activation;
 pub use elementwise::{activate, add_scaled, sum_of_squares};
 pub use geometry::Border;

@@ -267,6 +267,26 @@ fn attention_agrees_with_a_plain_one() {
 }
 
 #[test]
+fn convolutions_with_residuals_agree_with_plain_ones() {
+    // By few pixels and by many; the residual is used elsewhere too, as in a residual block.
+    for (batch, channels, size, kernel) in [(1, 3, 5, 3), (2, 16, 16, 3), (1, 8, 36, 3), (2, 6, 9, 1)] {
+        let count = batch * channels * size * size;
+        let lengths = [count, channels * channels * kernel * kernel, channels, count];
+        for rows in [None, Some(1)] {
+            agree(&Device::flex(), &format!("residual {channels} {size}"), &lengths, |tensors| {
+                let [x, rest] = [0, 3].map(|i| tensors[i].clone().reshape([batch, channels, size, size]));
+                let weight = tensors[1].clone().reshape([channels, channels, kernel, kernel]);
+                let bias = rows.map(|rows| tensors[2].clone().reshape([rows, channels]));
+                let residual = Residual { rest: rest.clone(), factor: 0.7 };
+                let y = convolve_residual(x, weight, bias, residual, [kernel / 2; 2], Products::F32) + rest;
+                // Each input has a gradient, with bias or without.
+                y.flatten(0, 3) + tensors[2].clone().sum() * 0.1
+            });
+        }
+    }
+}
+
+#[test]
 fn channels_are_mapped_as_by_products() {
     for [batch, inputs, outputs, height, width] in [[1, 1, 1, 1, 1], [2, 5, 3, 3, 7], [3, 16, 24, 8, 8]] {
         let lengths = [batch * inputs * height * width, inputs * outputs, outputs];
@@ -297,7 +317,14 @@ fn all_of(arch: Arch, geometry: &Geometry) -> Vec<Vec<f32>> {
     let weights = numbers(&mut random, geometry.outputs * geometry.inputs * geometry.taps());
     let gradient = numbers(&mut random, geometry.batch * geometry.outputs * geometry.area_out());
     vec![
-        conv::forward(arch, geometry, &x, Weights::Plain(&weights), None),
+        conv::forward(arch, geometry, &x, Weights::Plain(&weights), conv::After::default()),
+        conv::forward(
+            arch,
+            geometry,
+            &x,
+            Weights::Plain(&weights),
+            conv::After { residual: Some((&gradient, 0.7)), bias: None },
+        ),
         conv::input_gradient(arch, geometry, &gradient, &weights, None),
         weights::weight_gradient(arch, geometry, &x, &gradient),
         weights::plane_sums(arch, &gradient, geometry.area_out()),

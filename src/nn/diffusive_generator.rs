@@ -473,12 +473,12 @@ impl ResidualBlock {
         let time = self.time.forward(silu(condition.time.clone()));
         let h = self.conv_in.forward_shifted(h, time);
         let h = self.norm_out.forward_then(h, style.clone(), Activation::Silu, None);
-        let h = self.conv_out.forward(self.dropout.forward(h));
+        let h = self.dropout.forward(h);
         let x = resized.into_iter().fold(x, resize);
         let x = match &self.skip {
             Some(skip) => skip.forward(x),
             None => x,
         };
-        add_scaled(x, h, FRAC_1_SQRT_2)
+        self.conv_out.forward_residual(h, x, FRAC_1_SQRT_2)
     }
 }

@@ -204,8 +204,7 @@ impl DownBlock {
         } else {
             (h.act(), x)
         };
-        let (h, skip) = (h.conv(&self.conv_out), skip.conv(&self.skip));
-        h.add_scaled(skip, FRAC_1_SQRT_2)
+        h.conv_residual(&self.conv_out, skip.conv(&self.skip), FRAC_1_SQRT_2)
     }
 }
 

@@ -5,7 +5,7 @@
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{DType, Device, GradientCheckpointingStrategy, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
-use synlabel_kernels::{Border, Products, convolve, convolve_transposed, map_channels};
+use synlabel_kernels::{Border, Products, Residual, convolve, convolve_residual, convolve_transposed, map_channels};
 
 use crate::random::Stream;
 
@@ -223,6 +223,16 @@ impl Conv {
             None => summand,
         };
         self.convolve(x, Some(summand), self.padding, Border::Zero)
+    }
+
+    /// (rest + convolution)·factor, without stride.
+    ///
+    /// # Shapes
+    /// - rest, output: `[batch, channels_out, height_out, width_out]`
+    pub fn forward_residual(&self, x: Tensor<4>, rest: Tensor<4>, factor: f64) -> Tensor<4> {
+        assert_eq!(self.stride, [1, 1], "a residual is added to convolutions without stride");
+        let (residual, products) = (Residual { rest, factor }, self.precision.products());
+        convolve_residual(x, self.weight.val(), self.bias_row(), residual, self.padding, products)
     }
 
     /// Convolves and adds no bias: how a change of the input changes the output.

@@ -28,8 +28,8 @@ pub trait Signal: Clone {
     fn linear_op(self, op: impl Fn(Tensor<4>) -> Tensor<4>) -> Self;
     /// Convolves and adds a constant to each channel of each sample's value, `[batch, channels_out]`.
     fn conv_shifted(self, conv: &Conv, by: Tensor<2>) -> Self;
-    /// Adds two signals and multiplies by a factor.
-    fn add_scaled(self, other: Self, factor: f64) -> Self;
+    /// Convolves, adds another signal and multiplies by a factor.
+    fn conv_residual(self, conv: &Conv, rest: Self, factor: f64) -> Self;
     /// Appends a channel with the standard deviation within groups of so many samples. See [`minibatch_deviation`].
     fn with_minibatch_deviation(self, group: usize) -> Self;
     /// Sums over height and width: `[batch, channels]`.
@@ -60,8 +60,8 @@ impl Signal for Tensor<4> {
     fn conv_shifted(self, conv: &Conv, by: Tensor<2>) -> Self {
         conv.forward_shifted(self, by)
     }
-    fn add_scaled(self, other: Self, factor: f64) -> Self {
-        add_scaled(self, other, factor)
+    fn conv_residual(self, conv: &Conv, rest: Self, factor: f64) -> Self {
+        conv.forward_residual(self, rest, factor)
     }
     fn with_minibatch_deviation(self, group: usize) -> Self {
         let deviation = minibatch_deviation(&self, None, group).0;
@@ -106,10 +106,10 @@ impl Signal for Dual<4> {
     fn conv_shifted(self, conv: &Conv, by: Tensor<2>) -> Self {
         Self { value: conv.forward_shifted(self.value, by), tangent: conv.forward_tangent(self.tangent) }
     }
-    fn add_scaled(self, other: Self, factor: f64) -> Self {
+    fn conv_residual(self, conv: &Conv, rest: Self, factor: f64) -> Self {
         Self {
-            value: add_scaled(self.value, other.value, factor),
-            tangent: add_scaled(self.tangent, other.tangent, factor),
+            value: conv.forward_residual(self.value, rest.value, factor),
+            tangent: add_scaled(rest.tangent, conv.forward_tangent(self.tangent), factor),
         }
     }
     fn with_minibatch_deviation(self, group: usize) -> Self {

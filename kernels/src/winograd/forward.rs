@@ -8,7 +8,7 @@ use super::gathered::{Gathered, MOST_COLUMNS};
 use super::kernels::{FEWER_ROWS, Kernels, MOST_ROWS};
 use super::transforms::{long, short};
 use super::{both_ways, tiles};
-use crate::conv::biases_of;
+use crate::conv::{After, biases_of};
 use crate::geometry::{Geometry, Weights};
 use crate::products::add_products;
 use crate::sharing::{Split, SpotsOfTasks, Task};
@@ -42,8 +42,8 @@ pub fn suits(geometry: &Geometry) -> bool {
     super::suits(geometry) && tiles >= if geometry.inputs * geometry.outputs <= NEAR { near } else { far }
 }
 
-/// The convolution of `input` `[batch, inputs, ..]` by kernels of 3 x 3; `bias` `[outputs]` or `[batch, outputs]`.
-pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights, bias: Option<&[f32]>) -> Vec<f32> {
+/// The convolution of `input` `[batch, inputs, ..]` by kernels of 3 x 3.
+pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights, after: After) -> Vec<f32> {
     let Geometry { batch, inputs, outputs, size, padding, border, .. } = *geometry;
     let lanes = lanes(arch);
     let (size_out, tiles) = (geometry.size_out(), tiles(geometry, STEPS));
@@ -55,7 +55,7 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
     };
     let small = tiles[1] <= MOST_COLUMNS;
     let floats_a_row = inputs * if small { FREQUENCIES * tiles[1] } else { window(tiles[0]).floats_a_row() };
-    let split = Split::new(batch, tiles, outputs, floats_a_row, bias);
+    let split = Split::new(batch, tiles, outputs, floats_a_row, after.bias);
     let source = if small {
         Source::Gathered(Gathered::new(geometry, tiles[1], split.images * split.band, lanes))
     } else {
@@ -93,7 +93,7 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
                     products,
                     kernels,
                     rows: [task.channel, task.channels],
-                    bias: biases_of(task, bias, outputs),
+                    bias: biases_of(task, after.bias, outputs),
                     places: &places,
                     size: size_out,
                     // SAFETY: the task's first image and channel are in the output.
@@ -101,6 +101,9 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
                 };
                 arch.dispatch(&mut tiles);
             });
+            let rows = STEPS[0] * task.first..(STEPS[0] * (task.first + task.rows)).min(size_out[0]);
+            // SAFETY: the task's own rows, which were written.
+            unsafe { after.finish(arch, geometry, task, rows, target) };
         });
     };
     // SAFETY: the tasks are the whole output.
