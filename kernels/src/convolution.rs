@@ -58,18 +58,7 @@ pub fn convolve(
     if border == Border::Reflect && card::multiplies(&x, &weight, bias.as_ref(), products) {
         return convolve(mirrored(x, padding), weight, bias, stride, [0, 0], Border::Zero, products);
     }
-    let [batch, inputs, height, width] = x.dims();
-    let [outputs, _, kernel_height, kernel_width] = weight.dims();
-    let geometry = Geometry {
-        batch,
-        inputs,
-        outputs,
-        size: [height, width],
-        kernel: [kernel_height, kernel_width],
-        stride,
-        padding,
-        border,
-    };
+    let geometry = geometry_of(&x, &weight, stride, padding, border);
     let operation = Convolution { geometry, biases: bias.as_ref().map_or(0, |bias| bias.dims()[0]), products };
     #[cfg(feature = "card")]
     if geometry.is_usual() && card::multiplies(&x, &weight, bias.as_ref(), products) {
@@ -81,6 +70,21 @@ pub fn convolve(
         return products.raise(convolve_plainly(products.lower(x), products.lower(weight), bias, &geometry));
     }
     record::<Values, _, _>(x, weight, bias, operation)
+}
+
+/// Of a convolution of these tensors.
+fn geometry_of(x: &Tensor<4>, weight: &Tensor<4>, stride: [usize; 2], padding: [usize; 2], border: Border) -> Geometry {
+    let ([batch, inputs, height, width], [outputs, _, kernel_height, kernel_width]) = (x.dims(), weight.dims());
+    Geometry {
+        batch,
+        inputs,
+        outputs,
+        size: [height, width],
+        kernel: [kernel_height, kernel_width],
+        stride,
+        padding,
+        border,
+    }
 }
 
 /// What is added to a convolution, and what the sum is multiplied by.
@@ -104,22 +108,16 @@ pub fn convolve_residual(
     padding: [usize; 2],
     products: Products,
 ) -> Tensor<4> {
-    let ([batch, inputs, height, width], [outputs, _, kernel_height, kernel_width]) = (x.dims(), weight.dims());
-    let geometry = Geometry {
-        batch,
-        inputs,
-        outputs,
-        size: [height, width],
-        kernel: [kernel_height, kernel_width],
-        stride: [1, 1],
-        padding,
-        border: Border::Zero,
-    };
+    let geometry = geometry_of(&x, &weight, [1, 1], padding, Border::Zero);
     let ours = has_vectors() && is_ours(&x) && is_ours(&weight) && is_ours(&rest);
     match bias {
         Some(bias) if ours && is_ours(&bias) && geometry.is_usual() && products == Products::F32 => {
             let [height, width] = geometry.size_out();
-            assert_eq!(rest.dims(), [batch, outputs, height, width], "the rest has the shape of the output");
+            assert_eq!(
+                rest.dims(),
+                [geometry.batch, geometry.outputs, height, width],
+                "the rest has the shape of the output"
+            );
             let layer = Convolution { geometry, biases: bias.dims()[0], products };
             let inputs = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), rest.into_dispatch()];
             apply(inputs, WithResidual { layer, factor: factor as f32 })
