@@ -60,18 +60,20 @@ struct Sides {
 
 /// Vectors of positions that are computed together.
 const VECTORS: usize = 2;
+/// The most positions of a block.
+const MOST: usize = VECTORS * MOST_LANES;
 /// Rows of sums that are computed together at most.
 const ROWS: usize = 8;
 
 impl Sides {
     /// What the products of a query and a key are multiplied by.
-    fn factor(&self) -> f32 {
-        (self.channels as f32).sqrt().recip()
+    fn factor(&self) -> f64 {
+        (self.channels as f64).sqrt().recip()
     }
 
     /// Positions, filled up to whole blocks.
     fn line(&self) -> usize {
-        self.positions.next_multiple_of(VECTORS * MOST_LANES)
+        self.positions.next_multiple_of(MOST)
     }
 
     /// Channels, filled up to what is computed together.
@@ -116,6 +118,46 @@ impl Sides {
             with_scratch(rows * at_once, |scratch| work(task / blocks, task % blocks * at_once, scratch));
         });
     }
+
+    /// The lines of an image.
+    fn of<'a>(&self, lines: &'a [f32], image: usize) -> &'a [f32] {
+        let length = self.channels * self.line();
+        &lines[image * length..][..length]
+    }
+
+    /// The products of all positions, `left`, with those of a block, `right`, both `[channels, line]`; `[positions, block]`.
+    #[inline(always)]
+    fn pairs<S: Simd>(&self, simd: S, left: &[f32], right: &[f32], first: usize, pairs: &mut [f32]) {
+        let sides = [(left, self.line()), (&right[first..], self.line())];
+        block_of_products(simd, sides, self.channels, self.positions, pairs);
+    }
+
+    /// The sums over all positions of `left`, `[positions, pixel]`, with weights, `[positions, block]`, to the
+    /// positions of a block of `target`, `[channels, positions]`; each lane times its rate. `sums` is room for a block.
+    ///
+    /// # Safety
+    /// The block must be writable.
+    #[inline(always)]
+    unsafe fn gather<S: Simd>(
+        &self,
+        simd: S,
+        left: &[f32],
+        weights: &[f32],
+        (first, rates): (usize, &[f32; MOST]),
+        sums: &mut [f32],
+        target: Shared,
+    ) {
+        let at_once = VECTORS * S::F32_LANES;
+        block_of_products(simd, [(left, self.pixel()), (weights, at_once)], self.positions, self.channels, sums);
+        let count = at_once.min(self.positions - first);
+        for (channel, sums) in sums.chunks_exact_mut(at_once).take(self.channels).enumerate() {
+            for i in 0..at_once {
+                sums[i] *= rates[i];
+            }
+            // SAFETY: the caller's promise.
+            unsafe { std::ptr::copy_nonoverlapping(sums.as_ptr(), target.at(channel * self.positions), count) };
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -132,7 +174,7 @@ impl Operation<3> for Attention {
 
     fn forward(&self, [query, key, value]: [Values; 3]) -> (Values, Self::Kept) {
         let sides = self.sides;
-        let (query, key) = (sides.padded(&query, sides.factor()), sides.padded(&key, 1.0));
+        let (query, key) = (sides.padded(&query, sides.factor() as f32), sides.padded(&key, 1.0));
         let value = sides.turned(&value, 1.0);
         let mut softmaxes = vec![[0.0; 2]; sides.batch * sides.positions];
         let kept = Shared(softmaxes.as_mut_ptr());
@@ -164,7 +206,7 @@ impl Operation<3> for Attention {
     ) -> [Option<Values>; 3] {
         let (sides, [query, key, value]) = (self.sides, [query, key, value].map(asked));
         let count = sides.batch * sides.channels * sides.positions;
-        let factor = sides.factor();
+        let factor = sides.factor() as f32;
         let (turned_query, turned_key) = (sides.turned(&query, factor), sides.turned(&key, factor));
         let (query, key) = (sides.padded(&query, factor), sides.padded(&key, 1.0));
         let (value, turned_gradient) = (sides.padded(&value, 1.0), sides.turned(&gradient, 1.0));
@@ -225,51 +267,6 @@ impl Operation<3> for Attention {
         [of_query, of_key, of_value].map(|gradient| Some(Values::new(gradient, self.shape)))
     }
 }
-
-impl Sides {
-    /// The lines of an image.
-    fn of<'a>(&self, lines: &'a [f32], image: usize) -> &'a [f32] {
-        let length = self.channels * self.line();
-        &lines[image * length..][..length]
-    }
-
-    /// The products of all positions, `left`, with those of a block, `right`, both `[channels, line]`; `[positions, block]`.
-    #[inline(always)]
-    fn pairs<S: Simd>(&self, simd: S, left: &[f32], right: &[f32], first: usize, pairs: &mut [f32]) {
-        let sides = [(left, self.line()), (&right[first..], self.line())];
-        block_of_products(simd, sides, self.channels, self.positions, pairs);
-    }
-
-    /// The sums over all positions of `left`, `[positions, pixel]`, with weights, `[positions, block]`, to the
-    /// positions of a block of `target`, `[channels, positions]`; each lane times its rate. `sums` is room for a block.
-    ///
-    /// # Safety
-    /// The block must be writable.
-    #[inline(always)]
-    unsafe fn gather<S: Simd>(
-        &self,
-        simd: S,
-        left: &[f32],
-        weights: &[f32],
-        (first, rates): (usize, &[f32; MOST]),
-        sums: &mut [f32],
-        target: Shared,
-    ) {
-        let at_once = VECTORS * S::F32_LANES;
-        block_of_products(simd, [(left, self.pixel()), (weights, at_once)], self.positions, self.channels, sums);
-        let count = at_once.min(self.positions - first);
-        for (channel, sums) in sums.chunks_exact_mut(at_once).take(self.channels).enumerate() {
-            for i in 0..at_once {
-                sums[i] *= rates[i];
-            }
-            // SAFETY: the caller's promise.
-            unsafe { std::ptr::copy_nonoverlapping(sums.as_ptr(), target.at(channel * self.positions), count) };
-        }
-    }
-}
-
-/// The most positions of a block.
-const MOST: usize = VECTORS * MOST_LANES;
 
 /// Sums of products, `target[row][k] = Σ_step left[step][row]·right[step][k]` for the positions k of a block, with the floats
 /// from one step to the next of both sides. Rows are filled up.
