@@ -12,8 +12,6 @@ pub struct Gathered<'a> {
     tiles: usize,
     /// Places of a line.
     line: usize,
-    /// Where the places of a row of tiles go, from the first on.
-    columns: Vec<(usize, usize)>,
 }
 
 /// Columns of tiles of an image, at most.
@@ -24,10 +22,7 @@ const PLACES: usize = STEPS[1] * (MOST_COLUMNS - 1) + SIDES[1];
 impl<'a> Gathered<'a> {
     /// For so many columns of tiles, and so many rows of them in all images, with lines of whole vectors.
     pub fn new(geometry: &'a Geometry, tiles: usize, rows: usize, lanes: usize) -> Self {
-        let line = (rows * tiles).next_multiple_of(lanes);
-        let columns =
-            (0..SIDES[1]).flat_map(|x| (0..tiles).map(move |column| (x * line + column, STEPS[1] * column + x)));
-        Self { geometry, tiles, line, columns: columns.collect() }
+        Self { geometry, tiles, line: (rows * tiles).next_multiple_of(lanes) }
     }
 
     /// Floats of a channel.
@@ -41,7 +36,16 @@ impl<'a> Gathered<'a> {
     }
 
     /// Lays out `[images, channels, height, width]`, so many rows of tiles of each from one on.
-    pub fn fill(&self, images: &[f32], [first, rows]: [usize; 2], laid_out: &mut [f32]) {
+    pub fn fill(&self, images: &[f32], rows: [usize; 2], laid_out: &mut [f32]) {
+        match self.tiles {
+            1 => self.fill_columns::<1>(images, rows, laid_out),
+            2 => self.fill_columns::<2>(images, rows, laid_out),
+            MOST_COLUMNS => self.fill_columns::<MOST_COLUMNS>(images, rows, laid_out),
+            _ => unreachable!("no image has more columns of tiles"),
+        }
+    }
+
+    fn fill_columns<const TILES: usize>(&self, images: &[f32], [first, rows]: [usize; 2], laid_out: &mut [f32]) {
         let Geometry { inputs, size: [height, width], padding, border, .. } = *self.geometry;
         let bordered = Bordered::new(width, padding[1], 0..PLACES, border);
         let mut values = [0.0; PLACES];
@@ -56,8 +60,10 @@ impl<'a> Gathered<'a> {
                 // The rows of tiles that see it.
                 for row in (place + 1).saturating_sub(SIDES[0]).div_ceil(STEPS[0])..(place / STEPS[0] + 1).min(rows) {
                     let target = &mut plane[self.tap(place - STEPS[0] * row, 0) + (i * rows + row) * self.tiles..];
-                    for (to, place) in &self.columns {
-                        target[*to] = values[*place];
+                    for (x, line) in target.chunks_mut(self.line).take(SIDES[1]).enumerate() {
+                        for column in 0..TILES {
+                            line[column] = values[STEPS[1] * column + x];
+                        }
                     }
                 }
             }
