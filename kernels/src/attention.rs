@@ -238,32 +238,31 @@ impl Operation<3> for Attention {
         };
         // SAFETY: the blocks are the whole gradient.
         let of_query = unsafe { written(count, fill) };
-        let mut of_value = Vec::with_capacity(count);
-        let of_values = Shared(of_value.as_mut_ptr());
-        let fill = |target: Shared| {
-            sides.each_block(2 * sides.line() + sides.pixel(), |image, first, scratch| {
-                let place = image * sides.channels * sides.positions + first;
-                // SAFETY: each block has positions of its own.
-                let targets = unsafe { [Shared(target.at(place)), Shared(of_values.at(place))] };
-                sides.arch.dispatch(OfKeys {
-                    sides,
-                    lines: [&query, &key, &value, &gradient].map(|lines| sides.of(lines, image)),
-                    turned_query: &turned_query[image * pixels..],
-                    turned_gradient: &turned_gradient[image * pixels..],
-                    softmaxes: &softmaxes[image * sides.positions..][..sides.positions],
-                    means: &means[image * sides.positions..][..sides.positions],
-                    first,
-                    scratch,
-                    targets,
+        let mut of_key = Vec::new();
+        let fill = |of_values: Shared| {
+            let fill = |of_keys: Shared| {
+                sides.each_block(2 * sides.line() + sides.pixel(), |image, first, scratch| {
+                    let place = image * sides.channels * sides.positions + first;
+                    // SAFETY: each block has positions of its own.
+                    let targets = unsafe { [Shared(of_keys.at(place)), Shared(of_values.at(place))] };
+                    sides.arch.dispatch(OfKeys {
+                        sides,
+                        lines: [&query, &key, &value, &gradient].map(|lines| sides.of(lines, image)),
+                        turned_query: &turned_query[image * pixels..],
+                        turned_gradient: &turned_gradient[image * pixels..],
+                        softmaxes: &softmaxes[image * sides.positions..][..sides.positions],
+                        means: &means[image * sides.positions..][..sides.positions],
+                        first,
+                        scratch,
+                        targets,
+                    });
                 });
-            });
+            };
+            // SAFETY: the blocks are the whole gradient.
+            of_key = unsafe { written(count, fill) };
         };
-        // SAFETY: the blocks are all of both gradients.
-        let of_key = unsafe {
-            let of_key = written(count, fill);
-            of_value.set_len(count);
-            of_key
-        };
+        // SAFETY: the blocks, all of which the gradient of the keys has gone through, are the whole gradient.
+        let of_value = unsafe { written(count, fill) };
         [of_query, of_key, of_value].map(|gradient| Some(Values::new(gradient, self.shape)))
     }
 }
