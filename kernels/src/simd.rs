@@ -354,6 +354,68 @@ pub fn evens<S: Simd>(simd: S, vectors: [S::f32s; 2]) -> S::f32s {
     chosen
 }
 
+/// The first, second, third and last values of the fours in four vectors: back from [`store_by_turns`].
+#[inline(always)]
+pub fn every_fourth<S: Simd>(simd: S, vectors: [S::f32s; 4]) -> [S::f32s; 4] {
+    #[cfg(target_arch = "x86_64")]
+    if S::F32_LANES == 16 {
+        use std::arch::x86_64::{__m512, _mm512_permutex2var_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4};
+        // SAFETY: vectors of 16 floats are those of AVX-512.
+        unsafe {
+            let first = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+            let last = _mm512_setr_epi32(2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31);
+            let [a, b, c, d] = std::mem::transmute_copy::<[S::f32s; 4], [__m512; 4]>(&vectors);
+            let [low, high] = [_mm512_permutex2var_ps(a, first, b), _mm512_permutex2var_ps(c, first, d)];
+            let [low_last, high_last] = [_mm512_permutex2var_ps(a, last, b), _mm512_permutex2var_ps(c, last, d)];
+            let columns = [
+                _mm512_shuffle_f32x4::<0b01_00_01_00>(low, high),
+                _mm512_shuffle_f32x4::<0b11_10_11_10>(low, high),
+                _mm512_shuffle_f32x4::<0b01_00_01_00>(low_last, high_last),
+                _mm512_shuffle_f32x4::<0b11_10_11_10>(low_last, high_last),
+            ];
+            return std::mem::transmute_copy::<[__m512; 4], [S::f32s; 4]>(&columns);
+        }
+    }
+    let values = lanes_of::<S, 4>(vectors);
+    let mut columns = [[0.0; MOST_LANES]; 4];
+    for i in 0..4 * S::F32_LANES {
+        columns[i % 4][i / 4] = values[i / S::F32_LANES][i % S::F32_LANES];
+    }
+    vectors_of(simd, columns)
+}
+
+/// The values of two vectors at these places; those of the second are counted on from those of the first.
+#[inline(always)]
+pub fn picked<S: Simd>(simd: S, vectors: [S::f32s; 2], places: &[u32; MOST_LANES]) -> S::f32s {
+    #[cfg(target_arch = "x86_64")]
+    if S::F32_LANES == 16 {
+        use std::arch::x86_64::{__m512, _mm512_loadu_epi32, _mm512_permutex2var_ps};
+        // SAFETY: vectors of 16 floats are those of AVX-512.
+        unsafe {
+            let [a, b] = std::mem::transmute_copy::<[S::f32s; 2], [__m512; 2]>(&vectors);
+            let places = _mm512_loadu_epi32(places.as_ptr().cast());
+            return std::mem::transmute_copy::<__m512, S::f32s>(&_mm512_permutex2var_ps(a, places, b));
+        }
+    }
+    let values = lanes_of::<S, 2>(vectors);
+    let mut chosen = [[0.0; MOST_LANES]];
+    for i in 0..S::F32_LANES {
+        let place = places[i] as usize;
+        chosen[0][i] = values[place / S::F32_LANES % 2][place % S::F32_LANES];
+    }
+    let [chosen] = vectors_of(simd, chosen);
+    chosen
+}
+
+/// A value, and zeros behind it.
+#[inline(always)]
+pub fn alone<S: Simd>(simd: S, value: f32) -> S::f32s {
+    let mut values = [0.0; MOST_LANES];
+    values[0] = value;
+    let [values] = vectors_of(simd, [values]);
+    values
+}
+
 /// The values of vectors.
 #[inline(always)]
 fn lanes_of<S: Simd, const N: usize>(vectors: [S::f32s; N]) -> [[f32; MOST_LANES]; N] {
@@ -410,11 +472,12 @@ mod tests {
     use super::super::tests::other_instructions;
     use super::*;
 
-    /// What is turned, in eight rows of four; and what comes of four vectors by turns, with their lanes.
+    /// What is turned, in eight rows of four; what comes of four vectors by turns, and of these again by fours; values picked from
+    /// two of them, and one alone; with their lanes.
     struct Turned;
 
     impl WithSimd for Turned {
-        type Output = ([[f32; 8]; 4], Vec<f32>, usize);
+        type Output = ([[f32; 8]; 4], Vec<f32>, Vec<f32>, [Vec<f32>; 2], usize);
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
@@ -428,18 +491,33 @@ mod tests {
             let mut by_turns = vec![-1.0; 4 * S::F32_LANES];
             // SAFETY: there is room for four vectors.
             unsafe { store_by_turns::<S>(by_turns.as_mut_ptr(), vectors) };
-            (transposed_eight::<S>(&rows), by_turns, S::F32_LANES)
+            let mut turned = [simd.splat_f32s(0.0); 4];
+            for i in 0..4 {
+                // SAFETY: as many have just been written.
+                turned[i] = unsafe { load::<S>(by_turns.as_ptr().add(i * S::F32_LANES)) };
+            }
+            let turned = lanes_of::<S, 4>(every_fourth(simd, turned)).map(|values| values[..S::F32_LANES].to_vec());
+            // Backwards: the first of the second vector, the last of the first one, and so on.
+            let places = std::array::from_fn(|lane| (S::F32_LANES - lane.min(S::F32_LANES)) as u32);
+            let [picked, alone] = lanes_of::<S, 2>([picked(simd, [vectors[1], vectors[2]], &places), alone(simd, 7.0)])
+                .map(|values| values[..S::F32_LANES].to_vec());
+            (transposed_eight::<S>(&rows), by_turns, turned.concat(), [picked, alone], S::F32_LANES)
         }
     }
 
     #[test]
     fn rows_become_columns_and_vectors_follow_by_turns() {
         for arch in other_instructions().into_iter().chain([best()]) {
-            let (columns, by_turns, lanes) = arch.dispatch(Turned);
+            let (columns, by_turns, turned, [picked, alone], lanes) = arch.dispatch(Turned);
             assert_eq!(columns[0], [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0]);
             assert_eq!(columns[3], [3.0, 13.0, 23.0, 33.0, 43.0, 53.0, 63.0, 73.0]);
             let expected = (0..lanes).flat_map(|lane| (0..4).map(move |i| (10 * lane + i) as f32));
             assert_eq!(by_turns, expected.collect::<Vec<_>>());
+            let expected = (0..4).flat_map(|i| (0..lanes).map(move |lane| (10 * lane + i) as f32));
+            assert_eq!(turned, expected.collect::<Vec<_>>());
+            let expected = (1..lanes).rev().map(|lane| (10 * lane + 1) as f32);
+            assert_eq!(picked, [2.0].into_iter().chain(expected).collect::<Vec<_>>());
+            assert_eq!((alone[0], alone[1..].iter().all(|value| *value == 0.0)), (7.0, true));
         }
     }
 }

@@ -108,6 +108,17 @@ fn fast_geometries() -> Vec<Geometry> {
         geometry(2, 9, 10, [4000, 12], [1, 1], Border::Zero),
         geometry(2, 100, 9, [3, 190], [1, 1], Border::Zero),
         geometry(1, 40, 70, [70, 90], [1, 0], Border::Zero),
+        // Rows of whole vectors: one row, a part of one and several in a vector of tiles, and several images and bands.
+        geometry(2, 9, 12, [35, 16], [1, 1], Border::Zero),
+        geometry(5, 11, 8, [16, 16], [1, 1], Border::Reflect),
+        geometry(4, 8, 17, [5, 32], [1, 1], Border::Reflect),
+        geometry(2, 10, 9, [7, 48], [2, 1], Border::Zero),
+        geometry(1, 8, 9, [14, 48], [1, 1], Border::Reflect),
+        geometry(2, 8, 9, [9, 64], [0, 1], Border::Reflect),
+        geometry(1, 12, 8, [12, 80], [1, 1], Border::Reflect),
+        geometry(1, 9, 10, [11, 144], [1, 1], Border::Zero),
+        geometry(1, 9, 10, [10, 144], [1, 1], Border::Reflect),
+        geometry(1, 40, 9, [300, 64], [1, 1], Border::Zero),
     ]);
     all
 }

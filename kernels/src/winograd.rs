@@ -11,6 +11,7 @@ use super::geometry::Geometry;
 pub mod forward;
 mod gathered;
 mod kernels;
+mod straight;
 mod transforms;
 pub mod weights;
 

@@ -2,14 +2,16 @@
 
 #![expect(clippy::needless_range_loop, reason = "loops over registers, all of one length, that must be unrolled")]
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::gathered::{Gathered, MOST_COLUMNS};
 use super::kernels::{FEWER_ROWS, Kernels, MOST_ROWS};
 use super::transforms::{long, short};
-use super::{both_ways, tiles};
+use super::{both_ways, straight, tiles};
 use crate::conv::{After, biases_of};
-use crate::geometry::{Geometry, Weights};
+use crate::geometry::{Border, Geometry, Weights};
 use crate::products::add_products;
 use crate::sharing::{Split, SpotsOfTasks, Task};
 use crate::simd::{
@@ -53,22 +55,28 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
         let vectors = |pitch| Spots::count([rows, tiles[1]], pitch, lanes);
         if vectors(tiles[1]) < vectors(window.pitch) { window.with_taps_apart(tiles[1], SIDES[1]) } else { window }
     };
-    let small = tiles[1] <= MOST_COLUMNS;
-    let floats_a_row = inputs * if small { FREQUENCIES * tiles[1] } else { window(tiles[0]).floats_a_row() };
+    let (straight, small) = (straight::suits(geometry, lanes), tiles[1] <= MOST_COLUMNS);
+    let floats_a_row = inputs
+        * match (straight, small) {
+            (true, _) => STEPS[0] * size[1],
+            (_, true) => FREQUENCIES * tiles[1],
+            _ => window(tiles[0]).floats_a_row(),
+        };
     let split = Split::new(batch, tiles, outputs, floats_a_row, after.bias);
-    let source = if small {
+    let source = if straight {
+        Source::Straight
+    } else if small {
         Source::Gathered(Gathered::new(geometry, tiles[1], split.images * split.band, lanes))
     } else {
         Source::Window(window(split.band))
     };
     let tasks = split.tasks(batch, tiles[0], outputs);
     let spots = SpotsOfTasks::new(&tasks, |images, rows| match &source {
-        Source::Gathered(_) => Spots::new([images * rows, tiles[1]], tiles[1], lanes),
+        Source::Straight | Source::Gathered(_) => Spots::new([images * rows, tiles[1]], tiles[1], lanes),
         Source::Window(window) => {
             Spots::new([rows, tiles[1]], window.pitch, lanes).repeated(images, window.length(inputs), rows * tiles[1])
         }
     });
-    let taps: [[usize; SIDES[1]]; SIDES[0]] = std::array::from_fn(|y| std::array::from_fn(|x| source.tap(y, x)));
     let fill = |kernels: Kernels, target: Shared| {
         each_of(&tasks, |_, task| {
             let spots = spots.of(task);
@@ -77,17 +85,15 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
             let products = FREQUENCIES * MOST_ROWS * VECTORS * lanes;
             with_scratch(laid_out + transformed + products, |scratch| {
                 let (laid_out, scratch) = scratch.split_at_mut(laid_out);
-                let area = inputs * geometry.area();
-                source.fill(arch, &input[task.image * area..][..task.images * area], inputs, task, laid_out);
                 let (transformed, products) = scratch.split_at_mut(transformed);
+                let area = inputs * geometry.area();
+                let images = &input[task.image * area..][..task.images * area];
                 let image = outputs * geometry.area_out();
                 let place = |run| Place::of(run, task, [task.rows, tiles[1]], size_out, image);
                 let places: Vec<Place> = spots.runs.iter().map(place).collect();
                 let mut tiles = Tiles {
                     inputs,
-                    source: laid_out,
-                    plane: source.plane(),
-                    taps: &taps,
+                    input: source.laid_out(arch, geometry, images, task, spots, laid_out),
                     spots,
                     transformed,
                     products,
@@ -112,51 +118,78 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
     })
 }
 
-/// How the images of a task are laid out.
+/// How the images of a task are read.
 enum Source<'a> {
-    /// One after another, the pixels of each once or twice.
+    /// From where they lie.
+    Straight,
+    /// Laid out one after another, the pixels of each once or twice.
     Window(Window),
-    /// Tile by tile.
+    /// Laid out tile by tile.
     Gathered(Gathered<'a>),
 }
 
 impl Source<'_> {
-    /// Floats of a channel.
-    fn plane(&self) -> usize {
-        match self {
-            Self::Window(window) => window.plane(),
-            Self::Gathered(gathered) => gathered.plane(),
-        }
-    }
-
-    /// How far the number of a row and column of a tile is from the first.
-    fn tap(&self, row: usize, column: usize) -> usize {
-        match self {
-            Self::Window(window) => window.tap(row, column),
-            Self::Gathered(gathered) => gathered.tap(row, column),
-        }
-    }
-
-    /// Floats of so many channels and images.
+    /// Floats of so many channels and images, laid out.
     fn length(&self, channels: usize, images: usize) -> usize {
         match self {
+            Self::Straight => 0,
             Self::Window(window) => images * window.length(channels),
             Self::Gathered(gathered) => channels * gathered.plane(),
         }
     }
 
-    /// Lays out the images of a task, `[images, channels, height, width]`.
-    fn fill(&self, arch: Arch, images: &[f32], channels: usize, task: &Task, laid_out: &mut [f32]) {
+    /// Lays out the images of a task, `[images, channels, height, width]`, as far as need be.
+    fn laid_out<'a>(
+        &self,
+        arch: Arch,
+        geometry: &Geometry,
+        images: &'a [f32],
+        task: &Task,
+        spots: &Spots,
+        laid_out: &'a mut [f32],
+    ) -> Input<'a> {
+        let channels = geometry.inputs;
         match self {
+            Self::Straight => {
+                let tiles = straight::Tiles::of_task(geometry, task, spots, lanes(arch));
+                Input::Straight { values: images, plane: geometry.area(), border: geometry.border, tiles }
+            }
             Self::Window(window) => {
                 let images = images.chunks_exact(images.len() / task.images);
                 for (image, laid_out) in images.zip(laid_out.chunks_exact_mut(window.length(channels))) {
                     window.fill(arch, image, channels, task.first, laid_out);
                 }
+                let taps = std::array::from_fn(|y| std::array::from_fn(|x| window.tap(y, x)));
+                Input::LaidOut { values: laid_out, plane: window.plane(), taps }
             }
-            Self::Gathered(gathered) => gathered.fill(images, [task.first, task.rows], laid_out),
+            Self::Gathered(gathered) => {
+                gathered.fill(images, [task.first, task.rows], laid_out);
+                let taps = std::array::from_fn(|y| std::array::from_fn(|x| gathered.tap(y, x)));
+                Input::LaidOut { values: laid_out, plane: gathered.plane(), taps }
+            }
         }
     }
+}
+
+/// The images of a task as they are read.
+enum Input<'a> {
+    /// As they are.
+    Straight {
+        values: &'a [f32],
+        /// Floats of a channel.
+        plane: usize,
+        border: Border,
+        /// For each spot.
+        tiles: Vec<straight::Tiles>,
+    },
+    /// Each number of the tiles in lines of its own.
+    LaidOut {
+        values: &'a [f32],
+        /// Floats of a channel.
+        plane: usize,
+        /// How far the numbers of a tile are from its first.
+        taps: [[usize; SIDES[1]]; SIDES[0]],
+    },
 }
 
 /// Where the tiles of a run go.
@@ -189,12 +222,7 @@ struct Lines([[f32; STEPS[1] * MOST_LANES]; STEPS[0]]);
 /// The tiles of a task, from the laid-out input to the output.
 struct Tiles<'a> {
     inputs: usize,
-    /// The input, rows parted by turns in two and columns in four.
-    source: &'a [f32],
-    /// Floats of a channel of it.
-    plane: usize,
-    /// How far the numbers of a tile are from its first.
-    taps: &'a [[usize; SIDES[1]]; SIDES[0]],
+    input: Input<'a>,
     spots: &'a Spots,
     /// Room for the frequencies of all inputs at a group of spots: `[frequencies, inputs, vectors, lanes]`, each
     /// frequency filled up to an odd number of lines.
@@ -213,16 +241,48 @@ struct Tiles<'a> {
     target: Shared,
 }
 
+/// The frequencies of so many inputs at `N` spots, whose tiles are read by `tile_of`.
+///
+/// # Safety
+/// There must be room for the frequencies.
+#[inline(always)]
+unsafe fn transform<S: Simd, const N: usize>(
+    simd: S,
+    inputs: usize,
+    to: *mut f32,
+    tile_of: impl Fn(usize, usize) -> [[S::f32s; SIDES[1]]; SIDES[0]],
+) {
+    let apart = odd_lines(inputs * N * S::F32_LANES);
+    for input in 0..inputs {
+        for j in 0..N {
+            let tile = both_ways(
+                tile_of(input, j),
+                #[inline(always)]
+                |column| short::of_input(simd, column),
+                #[inline(always)]
+                |row| long::of_input(simd, row),
+            );
+            for y in 0..SIDES[0] {
+                for x in 0..SIDES[1] {
+                    let place = (y * SIDES[1] + x) * apart + (input * N + j) * S::F32_LANES;
+                    // SAFETY: the caller's promise.
+                    unsafe { store::<S>(to.add(place), tile[y][x]) };
+                }
+            }
+        }
+    }
+}
+
 impl WithSimd for &mut Tiles<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let spots = &self.spots.spots;
         // As even as may be: a vector alone takes as many kernels from memory as three.
-        let groups = spots.len().div_ceil(VECTORS);
+        let count = self.spots.spots.len();
+        let groups = count.div_ceil(VECTORS);
         for group in 0..groups {
-            let spots = &spots[group * spots.len() / groups..(group + 1) * spots.len() / groups];
+            let spots = group * count / groups..(group + 1) * count / groups;
             // SAFETY: there is room for all that is written, and the window was laid out for all that the spots read.
             unsafe {
                 match (self.kernels.rows, spots.len()) {
@@ -242,15 +302,15 @@ impl Tiles<'_> {
     /// All outputs at `N` spots, `M` together: what is transformed stays in the caches until all have read it.
     ///
     /// # Safety
-    /// Every tap of every spot must be readable, there must be room for the frequencies, and the output of every run must
-    /// be writable.
+    /// Every number of the tiles of every spot must be readable, there must be room for the frequencies, and the output of every
+    /// run must be writable.
     #[inline(always)]
-    unsafe fn group<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, spots: &[Spot]) {
+    unsafe fn group<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, spots: Range<usize>) {
         // SAFETY: the caller's promise.
         unsafe {
-            self.transform::<S, N>(simd, spots);
+            self.transform::<S, N>(simd, spots.clone());
             for row in (0..self.rows[1]).step_by(M) {
-                self.block::<S, M, N>(simd, row, spots);
+                self.block::<S, M, N>(simd, row, &self.spots.spots[spots.clone()]);
             }
         }
     }
@@ -258,34 +318,50 @@ impl Tiles<'_> {
     /// The frequencies of all inputs at `N` spots.
     ///
     /// # Safety
-    /// Every tap of every spot must be readable, and there must be room for the frequencies.
+    /// Every number of the tiles of every spot must be readable, and there must be room for the frequencies.
     #[inline(always)]
-    unsafe fn transform<S: Simd, const N: usize>(&mut self, simd: S, spots: &[Spot]) {
-        let apart = odd_lines(self.inputs * N * S::F32_LANES);
+    unsafe fn transform<S: Simd, const N: usize>(&mut self, simd: S, spots: Range<usize>) {
+        let to = self.transformed.as_mut_ptr();
         // SAFETY: the caller's promise.
         unsafe {
-            for input in 0..self.inputs {
-                for j in 0..N {
-                    let from = self.source.as_ptr().add(input * self.plane + spots.get_unchecked(j).source);
-                    let mut tile = [[simd.splat_f32s(0.0); SIDES[1]]; SIDES[0]];
-                    for y in 0..SIDES[0] {
-                        for x in 0..SIDES[1] {
-                            tile[y][x] = load::<S>(from.add(self.taps[y][x]));
-                        }
+            match &self.input {
+                Input::Straight { values, plane, border, tiles } => {
+                    let tiles = &tiles[spots];
+                    match border {
+                        Border::Zero => transform::<S, N>(
+                            simd,
+                            self.inputs,
+                            to,
+                            #[inline(always)]
+                            |input, j| tiles[j].load::<S, false>(simd, values.as_ptr().add(input * plane)),
+                        ),
+                        Border::Reflect => transform::<S, N>(
+                            simd,
+                            self.inputs,
+                            to,
+                            #[inline(always)]
+                            |input, j| tiles[j].load::<S, true>(simd, values.as_ptr().add(input * plane)),
+                        ),
                     }
-                    let tile = both_ways(
-                        tile,
+                }
+                Input::LaidOut { values, plane, taps } => {
+                    let spots = &self.spots.spots[spots];
+                    transform::<S, N>(
+                        simd,
+                        self.inputs,
+                        to,
                         #[inline(always)]
-                        |column| short::of_input(simd, column),
-                        #[inline(always)]
-                        |row| long::of_input(simd, row),
+                        |input, j| {
+                            let from = values.as_ptr().add(input * plane + spots[j].source);
+                            let mut tile = [[simd.splat_f32s(0.0); SIDES[1]]; SIDES[0]];
+                            for y in 0..SIDES[0] {
+                                for x in 0..SIDES[1] {
+                                    tile[y][x] = load::<S>(from.add(taps[y][x]));
+                                }
+                            }
+                            tile
+                        },
                     );
-                    let to = self.transformed.as_mut_ptr().add((input * N + j) * S::F32_LANES);
-                    for y in 0..SIDES[0] {
-                        for x in 0..SIDES[1] {
-                            store::<S>(to.add((y * SIDES[1] + x) * apart), tile[y][x]);
-                        }
-                    }
                 }
             }
         }
