@@ -407,6 +407,30 @@ pub fn picked<S: Simd>(simd: S, vectors: [S::f32s; 2], places: &[u32; MOST_LANES
     chosen
 }
 
+/// The values so many floats behind an address, one for each lane.
+///
+/// # Safety
+/// They must be readable.
+#[inline(always)]
+pub unsafe fn gathered<S: Simd>(simd: S, from: *const f32, places: &[i32; MOST_LANES]) -> S::f32s {
+    #[cfg(target_arch = "x86_64")]
+    if S::F32_LANES == 16 {
+        use std::arch::x86_64::{__m512, _mm512_i32gather_ps, _mm512_loadu_epi32};
+        // SAFETY: vectors of 16 floats are those of AVX-512; the caller vouches for the memory.
+        unsafe {
+            let places = _mm512_loadu_epi32(places.as_ptr());
+            return std::mem::transmute_copy::<__m512, S::f32s>(&_mm512_i32gather_ps::<4>(places, from));
+        }
+    }
+    let mut values = [[0.0; MOST_LANES]];
+    for i in 0..S::F32_LANES {
+        // SAFETY: the caller's promise.
+        values[0][i] = unsafe { *from.offset(places[i] as isize) };
+    }
+    let [values] = vectors_of(simd, values);
+    values
+}
+
 /// A value, and zeros behind it.
 #[inline(always)]
 pub fn alone<S: Simd>(simd: S, value: f32) -> S::f32s {
@@ -473,11 +497,11 @@ mod tests {
     use super::*;
 
     /// What is turned, in eight rows of four; what comes of four vectors by turns, and of these again by fours; values picked from
-    /// two of them, and one alone; with their lanes.
+    /// two of them, one alone, and others gathered; with their lanes.
     struct Turned;
 
     impl WithSimd for Turned {
-        type Output = ([[f32; 8]; 4], Vec<f32>, Vec<f32>, [Vec<f32>; 2], usize);
+        type Output = ([[f32; 8]; 4], Vec<f32>, Vec<f32>, [Vec<f32>; 3], usize);
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
@@ -499,20 +523,24 @@ mod tests {
             let turned = lanes_of::<S, 4>(every_fourth(simd, turned)).map(|values| values[..S::F32_LANES].to_vec());
             // Backwards: the first of the second vector, the last of the first one, and so on.
             let places = std::array::from_fn(|lane| (S::F32_LANES - lane.min(S::F32_LANES)) as u32);
-            let [picked, alone] = lanes_of::<S, 2>([picked(simd, [vectors[1], vectors[2]], &places), alone(simd, 7.0)])
-                .map(|values| values[..S::F32_LANES].to_vec());
-            (transposed_eight::<S>(&rows), by_turns, turned.concat(), [picked, alone], S::F32_LANES)
+            let back = std::array::from_fn(|lane| -(lane as i32));
+            // SAFETY: there are as many values before this one.
+            let gathered = unsafe { gathered(simd, &by_turns[S::F32_LANES], &back) };
+            let others = [picked(simd, [vectors[1], vectors[2]], &places), alone(simd, 7.0), gathered];
+            let others = lanes_of::<S, 3>(others).map(|values| values[..S::F32_LANES].to_vec());
+            (transposed_eight::<S>(&rows), by_turns, turned.concat(), others, S::F32_LANES)
         }
     }
 
     #[test]
     fn rows_become_columns_and_vectors_follow_by_turns() {
         for arch in other_instructions().into_iter().chain([best()]) {
-            let (columns, by_turns, turned, [picked, alone], lanes) = arch.dispatch(Turned);
+            let (columns, by_turns, turned, [picked, alone, gathered], lanes) = arch.dispatch(Turned);
             assert_eq!(columns[0], [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0]);
             assert_eq!(columns[3], [3.0, 13.0, 23.0, 33.0, 43.0, 53.0, 63.0, 73.0]);
             let expected = (0..lanes).flat_map(|lane| (0..4).map(move |i| (10 * lane + i) as f32));
             assert_eq!(by_turns, expected.collect::<Vec<_>>());
+            assert!(by_turns[1..=lanes].iter().rev().eq(&gathered));
             let expected = (0..4).flat_map(|i| (0..lanes).map(move |lane| (10 * lane + i) as f32));
             assert_eq!(turned, expected.collect::<Vec<_>>());
             let expected = (1..lanes).rev().map(|lane| (10 * lane + 1) as f32);

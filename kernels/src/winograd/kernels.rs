@@ -4,11 +4,11 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::both_ways;
 use super::forward::{FREQUENCIES, SIDES};
 use super::transforms::{long, short};
+use super::{TAPS, both_ways};
 use crate::geometry::{Geometry, Weights};
-use crate::simd::{load, odd_lines, store, transposed, with_scratch};
+use crate::simd::{MOST_LANES, gathered, odd_lines, store, with_scratch};
 use crate::team::each_chunk;
 
 /// The most kernels that the inner loop takes together.
@@ -35,15 +35,8 @@ impl Kernels<'_> {
         let line = odd_lines(inputs * rows);
         with_scratch(outputs.div_ceil(rows) * FREQUENCIES * line, |values| {
             each_chunk(values, FREQUENCIES * line, |place, block| {
-                let first = place * rows;
-                with_scratch(9 * line, |taps| {
-                    if rows == MOST_ROWS {
-                        part::<MOST_ROWS>(weights, geometry, first, taps);
-                    } else {
-                        part::<FEWER_ROWS>(weights, geometry, first, taps);
-                    }
-                    transform(arch, taps, block);
-                });
+                let rows = [place * rows, rows];
+                arch.dispatch(Transform { weights, geometry, rows, line, frequencies: block });
             });
             work(Kernels { values, rows, line })
         })
@@ -69,86 +62,56 @@ fn rows_at_once(arch: Arch) -> usize {
     arch.dispatch(Rows)
 }
 
-/// The taps of the kernels of the outputs from `first` on, `[taps, inputs, outputs]`, each tap filled up. What stands for outputs
-/// that are not there, nobody looks at.
-fn part<const ROWS: usize>(weights: Weights, geometry: &Geometry, first: usize, taps: &mut [f32]) {
-    let Geometry { inputs, outputs, .. } = *geometry;
-    let kernels = weights.values().as_chunks::<9>().0;
-    let line = taps.len() / 9;
-    let mut lines = taps.chunks_exact_mut(line).map(|line| line.as_chunks_mut::<ROWS>().0);
-    let mut lines: [&mut [[f32; ROWS]]; 9] = std::array::from_fn(|_| lines.next().expect("there are nine taps"));
-    // Kernels from one output and from one input to the next.
-    let (of_output, of_input) = match weights {
-        Weights::Plain(_) => (inputs, 1),
-        Weights::TurnedRound(_) => {
-            lines.reverse();
-            (1, outputs)
-        }
-    };
-    let kernel = |row: usize, input: usize| &kernels[(first + row) * of_output + input * of_input..];
-    let rows = ROWS.min(outputs - first);
-    let rows_by_fours = rows / 4 * 4;
-    let mut done = 0;
-    for row in (0..rows_by_fours).step_by(4) {
-        done = match weights {
-            Weights::Plain(_) => turn::<4, ROWS>(&kernel, row, inputs, &mut lines),
-            Weights::TurnedRound(_) => turn::<1, ROWS>(&kernel, row, inputs, &mut lines),
-        };
-    }
-    for row in 0..rows {
-        for input in if row < rows_by_fours { done } else { 0 }..inputs {
-            for (line, value) in lines.iter_mut().zip(kernel(row, input)[0]) {
-                line[input][row] = value;
-            }
-        }
-    }
+/// The frequencies of the kernels of a block of outputs, `[frequencies, inputs, outputs]`. What stands for outputs that are not
+/// there, nobody looks at.
+struct Transform<'a> {
+    weights: Weights<'a>,
+    geometry: &'a Geometry,
+    /// The first output of the block, and how many there are.
+    rows: [usize; 2],
+    /// Floats of a frequency.
+    line: usize,
+    frequencies: &'a mut [f32],
 }
 
-/// The kernels of four outputs from place `row` on, by vectors of four taps, those of `INPUTS` inputs that are neighbours
-/// together; returns how many inputs are done.
-#[inline(always)]
-fn turn<'a, const INPUTS: usize, const ROWS: usize>(
-    kernel: &impl Fn(usize, usize) -> &'a [[f32; 9]],
-    row: usize,
-    inputs: usize,
-    lines: &mut [&mut [[f32; ROWS]]; 9],
-) -> usize {
-    let done = inputs / INPUTS * INPUTS;
-    for input in (0..done).step_by(INPUTS) {
-        let of_rows = [0, 1, 2, 3].map(|i| kernel(row + i, input)[..INPUTS].as_flattened().as_chunks::<4>());
-        for four in 0..9 * INPUTS / 4 {
-            let columns = transposed(of_rows.map(|(fours, _)| &fours[four]));
-            for i in 0..4 {
-                let place = 4 * four + i;
-                lines[place % 9][input + place / 9][row..row + 4].copy_from_slice(&columns[i]);
-            }
-        }
-        // What is left of one kernel.
-        for i in 0..4 {
-            for value in of_rows[i].1 {
-                lines[8][input][row + i] = *value;
-            }
-        }
-    }
-    done
-}
+impl WithSimd for Transform<'_> {
+    type Output = ();
 
-/// `[frequencies, ..]` from `[taps, ..]`.
-fn transform(arch: Arch, taps: &[f32], frequencies: &mut [f32]) {
-    struct Transform<'a>(&'a [f32], &'a mut [f32]);
-    impl WithSimd for Transform<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let Self(taps, frequencies) = self;
-            let length = taps.len() / 9;
-            assert!(length.is_multiple_of(S::F32_LANES) && frequencies.len() == FREQUENCIES * length);
-            for place in (0..length).step_by(S::F32_LANES) {
-                let mut kernel = [[simd.splat_f32s(0.0); 3]; 3];
-                for y in 0..3 {
-                    for x in 0..3 {
-                        // SAFETY: there are nine lines of this length.
-                        kernel[y][x] = unsafe { load::<S>(taps.as_ptr().add((3 * y + x) * length + place)) };
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { weights, geometry: Geometry { inputs, outputs, .. }, rows: [first, rows], line, frequencies } = self;
+        let (values, inputs, outputs) = (weights.values(), *inputs, *outputs);
+        assert!(values.len() == outputs * inputs * TAPS * TAPS && first < outputs);
+        assert!(frequencies.len() == FREQUENCIES * line && line >= (inputs * rows).next_multiple_of(S::F32_LANES));
+        // Floats from the kernel of one output and of one input to the next.
+        let [of_output, of_input] = match weights {
+            Weights::Plain(_) => [inputs, 1],
+            Weights::TurnedRound(_) => [1, outputs],
+        }
+        .map(|kernels| kernels * TAPS * TAPS);
+        // A vector has some outputs of one input, or all of several.
+        let (rows_at_once, inputs_at_once) = (rows.min(S::F32_LANES), S::F32_LANES.div_ceil(rows));
+        for row in (0..rows).step_by(rows_at_once) {
+            // Of what is not there, the last that is stands in.
+            let places = |inputs: usize| {
+                let mut places = [0i32; MOST_LANES];
+                for lane in 0..S::F32_LANES {
+                    let output = (first + row + lane % rows).min(outputs - 1) - first;
+                    places[lane] = (output * of_output + (lane / rows).min(inputs - 1) * of_input) as i32;
+                }
+                places
+            };
+            let (all, of_last) = (places(inputs_at_once), places((inputs - 1) % inputs_at_once + 1));
+            for input in (0..inputs).step_by(inputs_at_once) {
+                let places = if input + inputs_at_once > inputs { &of_last } else { &all };
+                let from = values[first * of_output + input * of_input..].as_ptr();
+                let mut kernel = [[simd.splat_f32s(0.0); TAPS]; TAPS];
+                for y in 0..TAPS {
+                    for x in 0..TAPS {
+                        let tap = TAPS * y + x;
+                        let tap = if matches!(weights, Weights::Plain(_)) { tap } else { TAPS * TAPS - 1 - tap };
+                        // SAFETY: kernels of outputs and inputs that are there.
+                        kernel[y][x] = unsafe { gathered(simd, from.add(tap), places) };
                     }
                 }
                 let kernel = both_ways(
@@ -160,7 +123,7 @@ fn transform(arch: Arch, taps: &[f32], frequencies: &mut [f32]) {
                 );
                 for y in 0..SIDES[0] {
                     for x in 0..SIDES[1] {
-                        let to = (SIDES[1] * y + x) * length + place;
+                        let to = (SIDES[1] * y + x) * line + input * rows + row;
                         // SAFETY: there are as many lines of this length as frequencies.
                         unsafe { store::<S>(frequencies.as_mut_ptr().add(to), kernel[y][x]) };
                     }
@@ -168,5 +131,4 @@ fn transform(arch: Arch, taps: &[f32], frequencies: &mut [f32]) {
             }
         }
     }
-    arch.dispatch(Transform(taps, frequencies));
 }
