@@ -115,6 +115,9 @@ pub fn input_gradient(
     weights: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
+    if winograd::mirrored::suits(arch, geometry) {
+        return winograd::mirrored::input_gradient(arch, geometry, gradient, weights, bias);
+    }
     if geometry.border == Border::Reflect {
         let [vertical, horizontal] = geometry.padding;
         let size = [geometry.size[0] + 2 * vertical, geometry.size[1] + 2 * horizontal];

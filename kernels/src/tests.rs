@@ -111,6 +111,7 @@ fn fast_geometries() -> Vec<Geometry> {
         // Rows of whole vectors: one row, a part of one and several in a vector of tiles, and several images and bands.
         geometry(2, 9, 12, [35, 16], [1, 1], Border::Zero),
         geometry(5, 11, 8, [16, 16], [1, 1], Border::Reflect),
+        geometry(8, 9, 10, [4, 16], [1, 1], Border::Reflect),
         geometry(4, 8, 17, [5, 32], [1, 1], Border::Reflect),
         geometry(2, 10, 9, [7, 48], [2, 1], Border::Zero),
         geometry(1, 8, 9, [14, 48], [1, 1], Border::Reflect),

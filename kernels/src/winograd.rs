@@ -11,6 +11,7 @@ use super::geometry::Geometry;
 pub mod forward;
 mod gathered;
 mod kernels;
+pub mod mirrored;
 mod straight;
 mod transforms;
 pub mod weights;

@@ -46,6 +46,18 @@ pub fn suits(geometry: &Geometry) -> bool {
 
 /// The convolution of `input` `[batch, inputs, ..]` by kernels of 3 x 3.
 pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights, after: After) -> Vec<f32> {
+    convolved(arch, geometry, input, weights, after, false)
+}
+
+/// The same; where images are read [`straight`], their rows may be folded.
+pub fn convolved(
+    arch: Arch,
+    geometry: &Geometry,
+    input: &[f32],
+    weights: Weights,
+    after: After,
+    folded: bool,
+) -> Vec<f32> {
     let Geometry { batch, inputs, outputs, size, padding, border, .. } = *geometry;
     let lanes = lanes(arch);
     let (size_out, tiles) = (geometry.size_out(), tiles(geometry, STEPS));
@@ -64,7 +76,7 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
         };
     let split = Split::new(batch, tiles, outputs, floats_a_row, after.bias);
     let source = if straight {
-        Source::Straight
+        Source::Straight { folded }
     } else if small {
         Source::Gathered(Gathered::new(geometry, tiles[1], split.images * split.band, lanes))
     } else {
@@ -72,7 +84,7 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
     };
     let tasks = split.tasks(batch, tiles[0], outputs);
     let spots = SpotsOfTasks::new(&tasks, |images, rows| match &source {
-        Source::Straight | Source::Gathered(_) => Spots::new([images * rows, tiles[1]], tiles[1], lanes),
+        Source::Straight { .. } | Source::Gathered(_) => Spots::new([images * rows, tiles[1]], tiles[1], lanes),
         Source::Window(window) => {
             Spots::new([rows, tiles[1]], window.pitch, lanes).repeated(images, window.length(inputs), rows * tiles[1])
         }
@@ -121,7 +133,7 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
 /// How the images of a task are read.
 enum Source<'a> {
     /// From where they lie.
-    Straight,
+    Straight { folded: bool },
     /// Laid out one after another, the pixels of each once or twice.
     Window(Window),
     /// Laid out tile by tile.
@@ -132,7 +144,7 @@ impl Source<'_> {
     /// Floats of so many channels and images, laid out.
     fn length(&self, channels: usize, images: usize) -> usize {
         match self {
-            Self::Straight => 0,
+            Self::Straight { .. } => 0,
             Self::Window(window) => images * window.length(channels),
             Self::Gathered(gathered) => channels * gathered.plane(),
         }
@@ -150,9 +162,10 @@ impl Source<'_> {
     ) -> Input<'a> {
         let channels = geometry.inputs;
         match self {
-            Self::Straight => {
+            Self::Straight { folded } => {
                 let tiles = straight::Tiles::of_task(geometry, task, spots, lanes(arch));
-                Input::Straight { values: images, plane: geometry.area(), border: geometry.border, tiles }
+                let (plane, mirrored) = (geometry.area(), geometry.border == Border::Reflect);
+                Input::Straight { values: images, plane, mirrored, folded: *folded, tiles }
             }
             Self::Window(window) => {
                 let images = images.chunks_exact(images.len() / task.images);
@@ -178,7 +191,8 @@ enum Input<'a> {
         values: &'a [f32],
         /// Floats of a channel.
         plane: usize,
-        border: Border,
+        mirrored: bool,
+        folded: bool,
         /// For each spot.
         tiles: Vec<straight::Tiles>,
     },
@@ -325,23 +339,26 @@ impl Tiles<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             match &self.input {
-                Input::Straight { values, plane, border, tiles } => {
+                Input::Straight { values, plane, mirrored, folded, tiles } => {
                     let tiles = &tiles[spots];
-                    match border {
-                        Border::Zero => transform::<S, N>(
-                            simd,
-                            self.inputs,
-                            to,
-                            #[inline(always)]
-                            |input, j| tiles[j].load::<S, false>(simd, values.as_ptr().add(input * plane)),
-                        ),
-                        Border::Reflect => transform::<S, N>(
-                            simd,
-                            self.inputs,
-                            to,
-                            #[inline(always)]
-                            |input, j| tiles[j].load::<S, true>(simd, values.as_ptr().add(input * plane)),
-                        ),
+                    macro_rules! transform {
+                        ($mirrored:literal, $folded:literal) => {
+                            transform::<S, N>(
+                                simd,
+                                self.inputs,
+                                to,
+                                #[inline(always)]
+                                |input, j| {
+                                    let channel = values.as_ptr().add(input * plane);
+                                    tiles[j].load::<S, $mirrored, $folded>(simd, channel)
+                                },
+                            )
+                        };
+                    }
+                    match (mirrored, folded) {
+                        (true, _) => transform!(true, false),
+                        (false, true) => transform!(false, true),
+                        (false, false) => transform!(false, false),
                     }
                 }
                 Input::LaidOut { values, plane, taps } => {

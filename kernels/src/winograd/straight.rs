@@ -28,6 +28,8 @@ pub struct Tiles {
     /// of its own pixels.
     neighbours: [[u32; MOST_LANES]; 2],
     mirrored: [[u32; MOST_LANES]; 2],
+    /// As `rows`, what is added to the first and the last row of the tiles.
+    folded: [[usize; 4]; 2],
 }
 
 /// Whether images of this geometry are read this way by vectors of so many lanes.
@@ -51,14 +53,14 @@ impl Tiles {
         // The last lanes of the last vector may be none of the task's tiles: any of its pixels will do for them.
         let last = task.images * task.rows * columns - of_quarter;
         let quarters = [0, 1, 2, 3].map(|quarter| (first + quarter * of_quarter).min(last));
-        let rows = std::array::from_fn(|y| {
+        // Of the row of tiles of each quarter, the pixels of the row that `of` chooses.
+        let rows = |of: &dyn Fn(usize) -> Option<usize>| {
             quarters.map(|tile| {
                 let (line, column) = (tile / columns, tile % columns);
-                let row = STEPS[0] * (task.first + line % task.rows) + y;
                 let start = line / task.rows * inputs * geometry.area() + STEPS[1] * column;
-                border.place(row, padding[0], height).map_or(OUTSIDE, |row| start + row * width)
+                of(task.first + line % task.rows).map_or(OUTSIDE, |row| start + row * width)
             })
-        });
+        };
         let column = |lane: usize| (first + lane) % columns;
         let is_last = |lane: usize| column(lane) + 1 == columns;
         // Of the second vector the first lane is the pixel beyond, the second one zero.
@@ -76,7 +78,11 @@ impl Tiles {
         let mirrored = |is_at_border: bool, lane| if is_at_border { lanes + lane } else { lane };
         let of_lanes = |of: &dyn Fn(usize) -> usize| std::array::from_fn(|lane| of(lane) as u32);
         Self {
-            rows,
+            rows: std::array::from_fn(|y| rows(&|row| border.place(STEPS[0] * row + y, padding[0], height))),
+            folded: [
+                rows(&|row| (STEPS[0] * (row + 1) == height).then(|| height - 1)),
+                rows(&|row| (row == 0).then_some(0)),
+            ],
             before: usize::from(column(0) > 0),
             behind: if (quarters[3] + of_quarter).is_multiple_of(columns) { 0 } else { lanes },
             neighbours: [of_lanes(&before), of_lanes(&behind)],
@@ -87,35 +93,33 @@ impl Tiles {
         }
     }
 
-    /// The tiles of a channel, which begins here.
+    /// The tiles of a channel, which begins here; `MIRRORED` where borders are, or else zeros. With `FOLDED`, the outermost rows of
+    /// an image are added to those two further in, for the outputs between them only ([`mirrored`](super::mirrored)).
     ///
     /// # Safety
     /// The channels of all images of the task must be readable.
     #[inline(always)]
-    pub unsafe fn load<S: Simd, const MIRRORED: bool>(
+    pub unsafe fn load<S: Simd, const MIRRORED: bool, const FOLDED: bool>(
         &self,
         simd: S,
         channel: *const f32,
     ) -> [[S::f32s; SIDES[1]]; SIDES[0]] {
         let mut tile = [[simd.splat_f32s(0.0); SIDES[1]]; SIDES[0]];
         for y in 0..SIDES[0] {
-            let mut from = [channel; 4];
-            for quarter in 0..4 {
-                let start = self.rows[y][quarter];
-                from[quarter] =
-                    if start == OUTSIDE { ZEROS[MOST_LANES..].as_ptr() } else { channel.wrapping_add(start) };
-            }
-            // SAFETY: whole vectors of rows of the image, or of zeros; the pixels beyond are in the same rows, or not looked for.
+            // SAFETY: the caller's promise.
             unsafe {
-                let mut pixels = [simd.splat_f32s(0.0); 4];
-                for quarter in 0..4 {
-                    pixels[quarter] = load::<S>(from[quarter]);
+                let mut row = self.row::<S>(simd, channel, &self.rows[y]);
+                if FOLDED && (y == 0 || y + 1 == SIDES[0]) {
+                    let folded = self.row::<S>(simd, channel, &self.folded[y / (SIDES[0] - 1)]);
+                    for i in 0..row.len() {
+                        row[i] = simd.add_f32s(row[i], folded[i]);
+                    }
                 }
-                let middle = every_fourth(simd, pixels);
-                let beyond = [alone(simd, *from[0].sub(self.before)), alone(simd, *from[3].add(self.behind))];
+                let [first, second, third, last, before, behind] = row;
+                let middle = every_fourth(simd, [first, second, third, last]);
                 let mut outer = [
-                    picked(simd, [middle[3], beyond[0]], &self.neighbours[0]),
-                    picked(simd, [middle[0], beyond[1]], &self.neighbours[1]),
+                    picked(simd, [middle[3], before], &self.neighbours[0]),
+                    picked(simd, [middle[0], behind], &self.neighbours[1]),
                 ];
                 if MIRRORED {
                     outer[0] = picked(simd, [outer[0], middle[1]], &self.mirrored[0]);
@@ -125,5 +129,27 @@ impl Tiles {
             }
         }
         tile
+    }
+
+    /// The pixels of a row in the middle of the tiles, the one before them, and the one behind.
+    ///
+    /// # Safety
+    /// As [`load`](Self::load).
+    #[inline(always)]
+    unsafe fn row<S: Simd>(&self, simd: S, channel: *const f32, starts: &[usize; 4]) -> [S::f32s; 6] {
+        let mut pixels = [simd.splat_f32s(0.0); 6];
+        let mut from = [channel; 4];
+        for quarter in 0..4 {
+            let start = starts[quarter];
+            from[quarter] = if start == OUTSIDE { ZEROS[MOST_LANES..].as_ptr() } else { channel.wrapping_add(start) };
+            // SAFETY: a whole vector of a row of the image, or of zeros.
+            pixels[quarter] = unsafe { load::<S>(from[quarter]) };
+        }
+        // SAFETY: in the same rows, or not looked for.
+        unsafe {
+            pixels[4] = alone(simd, *from[0].sub(self.before));
+            pixels[5] = alone(simd, *from[3].add(self.behind));
+        }
+        pixels
     }
 }
