@@ -2,6 +2,8 @@
 
 #![expect(clippy::needless_range_loop, reason = "loops over registers, all of one length, that must be unrolled")]
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::simd::{Shared, load, store};
@@ -47,62 +49,84 @@ impl Correlation<'_> {
     /// As [`run`](Self::run).
     #[inline(always)]
     unsafe fn block<S: Simd, const M: usize, const N: usize>(&self, simd: S, row: usize, spots: &[Spot]) {
-        let depth = self.offsets.len();
-        let mut totals = [[simd.splat_f32s(0.0); N]; M];
-        // SAFETY: rows and offsets are within the weights by construction; the source is readable by the caller's promise.
-        unsafe {
-            let weights = self.weights.as_ptr().add(row * depth);
-            let mut sources = [self.source.as_ptr(); N];
-            for j in 0..N {
-                sources[j] = sources[j].add(spots.get_unchecked(j).source);
-            }
-            for (part, offsets) in self.offsets.chunks(AT_ONCE).enumerate() {
-                let weights = weights.add(part * AT_ONCE);
-                let mut sums = [[simd.splat_f32s(0.0); N]; M];
-                for (k, offset) in offsets.iter().enumerate() {
-                    let mut values = [simd.splat_f32s(0.0); N];
-                    for j in 0..N {
-                        values[j] = load::<S>(sources[j].add(*offset));
-                    }
-                    for i in 0..M {
-                        let weight = simd.splat_f32s(*weights.add(i * depth + k));
-                        for j in 0..N {
-                            sums[i][j] = simd.mul_add_e_f32s(weight, values[j], sums[i][j]);
-                        }
-                    }
-                }
-                for i in 0..M {
-                    for j in 0..N {
-                        totals[i][j] = simd.add_f32s(totals[i][j], sums[i][j]);
-                    }
+        let mut sources = [self.source.as_ptr(); N];
+        for j in 0..N {
+            sources[j] = sources[j].wrapping_add(spots[j].source);
+        }
+        // The first part by itself: where it is the only one, sums stay in registers.
+        let first = self.offsets.len().min(AT_ONCE);
+        // SAFETY: the caller's promise.
+        let mut totals = unsafe { self.sums::<S, M, N>(simd, row, sources, 0..first) };
+        for start in (first..self.offsets.len()).step_by(AT_ONCE) {
+            let part = start..self.offsets.len().min(start + AT_ONCE);
+            // SAFETY: the caller's promise.
+            let sums = unsafe { self.sums::<S, M, N>(simd, row, sources, part) };
+            for i in 0..M {
+                for j in 0..N {
+                    totals[i][j] = simd.add_f32s(totals[i][j], sums[i][j]);
                 }
             }
         }
-        for i in 0..M {
-            let bias = simd.splat_f32s(self.bias.map_or(0.0, |bias| bias[row + i]));
-            for j in 0..N {
-                // SAFETY: the caller's promise.
-                unsafe { self.put(simd, row + i, &spots[j], simd.add_f32s(totals[i][j], bias)) };
+        if let Some(bias) = self.bias {
+            for i in 0..M {
+                let bias = simd.splat_f32s(bias[row + i]);
+                for j in 0..N {
+                    totals[i][j] = simd.add_f32s(totals[i][j], bias);
+                }
+            }
+        }
+        for j in 0..N {
+            for run in self.spots.runs(&spots[j]) {
+                // SAFETY: the runs lie within the target's plane by the caller's promise; masked lanes are not touched.
+                unsafe {
+                    let to = self.target.at(row * self.target_plane).wrapping_add(run.target);
+                    if run.to - run.from == S::F32_LANES {
+                        for i in 0..M {
+                            store::<S>(to.add(i * self.target_plane), totals[i][j]);
+                        }
+                    } else {
+                        let mask = simd.mask_between_m32s(run.from as u32, run.to as u32);
+                        for i in 0..M {
+                            let to = to.wrapping_add(i * self.target_plane).wrapping_sub(run.from);
+                            simd.mask_store_ptr_f32s(mask, to, totals[i][j]);
+                        }
+                    }
+                }
             }
         }
     }
 
+    /// The sums of part of the offsets.
+    ///
     /// # Safety
     /// As [`run`](Self::run).
     #[inline(always)]
-    unsafe fn put<S: Simd>(&self, simd: S, row: usize, spot: &Spot, values: S::f32s) {
-        // SAFETY: the runs lie within the target's plane by the caller's promise; masked lanes are not touched.
-        unsafe {
-            let plane = self.target.at(row * self.target_plane);
-            for run in self.spots.runs(spot) {
-                if run.to - run.from == S::F32_LANES {
-                    store::<S>(plane.add(run.target), values);
-                } else {
-                    let mask = simd.mask_between_m32s(run.from as u32, run.to as u32);
-                    simd.mask_store_ptr_f32s(mask, plane.wrapping_add(run.target).wrapping_sub(run.from), values);
+    unsafe fn sums<S: Simd, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        sources: [*const f32; N],
+        part: Range<usize>,
+    ) -> [[S::f32s; N]; M] {
+        let depth = self.offsets.len();
+        let weights = self.weights[row * depth + part.start..].as_ptr();
+        let mut sums = [[simd.splat_f32s(0.0); N]; M];
+        for (k, offset) in self.offsets[part].iter().enumerate() {
+            // SAFETY: rows and offsets are within the weights by construction; the source is readable by the caller's promise.
+            unsafe {
+                let mut values = [simd.splat_f32s(0.0); N];
+                for j in 0..N {
+                    values[j] = load::<S>(sources[j].add(*offset));
+                }
+                for i in 0..M {
+                    let weight = simd.splat_f32s(*weights.add(i * depth + k));
+                    for j in 0..N {
+                        sums[i][j] = simd.mul_add_e_f32s(weight, values[j], sums[i][j]);
+                    }
                 }
             }
         }
+        sums
     }
 
     /// `M` rows at all spots.
