@@ -49,7 +49,7 @@ pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights,
     convolved(arch, geometry, input, weights, after, false)
 }
 
-/// The same; where images are read [`straight`], their rows may be folded.
+/// The same; where images are read [`straight`], their rows may be folded ([`mirrored`](super::mirrored)).
 pub fn convolved(
     arch: Arch,
     geometry: &Geometry,
@@ -68,6 +68,7 @@ pub fn convolved(
         if vectors(tiles[1]) < vectors(window.pitch) { window.with_taps_apart(tiles[1], SIDES[1]) } else { window }
     };
     let (straight, small) = (straight::suits(geometry, lanes), tiles[1] <= MOST_COLUMNS);
+    assert!(straight || !folded, "rows are folded where they lie");
     let floats_a_row = inputs
         * match (straight, small) {
             (true, _) => STEPS[0] * size[1],
