@@ -309,79 +309,51 @@ pub unsafe fn store_by_turns<S: Simd>(to: *mut f32, vectors: [S::f32s; 4]) {
     }
 }
 
+/// Places in vectors that [`picked`] takes: from the first on, `run` of them `step` apart, then as many that begin `next` behind where
+/// these began, and so on.
+const fn places(first: usize, run: usize, step: usize, next: usize) -> [u32; MOST_LANES] {
+    let mut places = [0; MOST_LANES];
+    let mut lane = 0;
+    while lane < MOST_LANES {
+        places[lane] = (first + lane % run * step + lane / run * next) as u32;
+        lane += 1;
+    }
+    places
+}
+
 /// The values of two vectors by turns.
 #[inline(always)]
 pub fn by_turns<S: Simd>(simd: S, vectors: [S::f32s; 2]) -> [S::f32s; 2] {
-    #[cfg(target_arch = "x86_64")]
-    if S::F32_LANES == 16 {
-        use std::arch::x86_64::{__m512, _mm512_permutex2var_ps, _mm512_setr_epi32};
-        // SAFETY: vectors of 16 floats are those of AVX-512.
-        unsafe {
-            let [a, b] = std::mem::transmute_copy::<[S::f32s; 2], [__m512; 2]>(&vectors);
-            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-            let turned = [_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b)];
-            return std::mem::transmute_copy::<[__m512; 2], [S::f32s; 2]>(&turned);
-        }
+    if S::F32_LANES == 1 {
+        return vectors;
     }
-    let values = lanes_of::<S, 2>(vectors);
-    let mut turned = [[0.0; MOST_LANES]; 2];
-    for i in 0..2 * S::F32_LANES {
-        turned[i / S::F32_LANES][i % S::F32_LANES] = values[i % 2][i / 2];
-    }
-    vectors_of(simd, turned)
+    [
+        picked(simd, vectors, &const { places(0, 2, S::F32_LANES, 1) }),
+        picked(simd, vectors, &const { places(S::F32_LANES / 2, 2, S::F32_LANES, 1) }),
+    ]
 }
 
 /// The first, third and so on of the values of two vectors.
 #[inline(always)]
 pub fn evens<S: Simd>(simd: S, vectors: [S::f32s; 2]) -> S::f32s {
-    #[cfg(target_arch = "x86_64")]
-    if S::F32_LANES == 16 {
-        use std::arch::x86_64::{__m512, _mm512_permutex2var_ps, _mm512_setr_epi32};
-        // SAFETY: vectors of 16 floats are those of AVX-512.
-        unsafe {
-            let [a, b] = std::mem::transmute_copy::<[S::f32s; 2], [__m512; 2]>(&vectors);
-            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-            return std::mem::transmute_copy::<__m512, S::f32s>(&_mm512_permutex2var_ps(a, even, b));
-        }
-    }
-    let values = lanes_of::<S, 2>(vectors);
-    let mut chosen = [[0.0; MOST_LANES]];
-    for i in 0..S::F32_LANES {
-        chosen[0][i] = values[2 * i / S::F32_LANES][2 * i % S::F32_LANES];
-    }
-    let [chosen] = vectors_of(simd, chosen);
-    chosen
+    picked(simd, vectors, &const { places(0, MOST_LANES, 2, 0) })
 }
 
 /// The first, second, third and last values of the fours in four vectors: back from [`store_by_turns`].
 #[inline(always)]
 pub fn every_fourth<S: Simd>(simd: S, vectors: [S::f32s; 4]) -> [S::f32s; 4] {
-    #[cfg(target_arch = "x86_64")]
-    if S::F32_LANES == 16 {
-        use std::arch::x86_64::{__m512, _mm512_permutex2var_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4};
-        // SAFETY: vectors of 16 floats are those of AVX-512.
-        unsafe {
-            let first = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
-            let last = _mm512_setr_epi32(2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31);
-            let [a, b, c, d] = std::mem::transmute_copy::<[S::f32s; 4], [__m512; 4]>(&vectors);
-            let [low, high] = [_mm512_permutex2var_ps(a, first, b), _mm512_permutex2var_ps(c, first, d)];
-            let [low_last, high_last] = [_mm512_permutex2var_ps(a, last, b), _mm512_permutex2var_ps(c, last, d)];
-            let columns = [
-                _mm512_shuffle_f32x4::<0b01_00_01_00>(low, high),
-                _mm512_shuffle_f32x4::<0b11_10_11_10>(low, high),
-                _mm512_shuffle_f32x4::<0b01_00_01_00>(low_last, high_last),
-                _mm512_shuffle_f32x4::<0b11_10_11_10>(low_last, high_last),
-            ];
-            return std::mem::transmute_copy::<[__m512; 4], [S::f32s; 4]>(&columns);
-        }
+    if S::F32_LANES == 1 {
+        return vectors;
     }
-    let values = lanes_of::<S, 4>(vectors);
-    let mut columns = [[0.0; MOST_LANES]; 4];
-    for i in 0..4 * S::F32_LANES {
-        columns[i % 4][i / 4] = values[i / S::F32_LANES][i % S::F32_LANES];
-    }
-    vectors_of(simd, columns)
+    let [a, b, c, d] = vectors;
+    // Of each two vectors half a vector of the first and one of the second values, and one of the third and one of the last.
+    let first = &const { places(0, S::F32_LANES.div_ceil(2), 4, 1) };
+    let last = &const { places(2, S::F32_LANES.div_ceil(2), 4, 1) };
+    let firsts = [picked(simd, [a, b], first), picked(simd, [c, d], first)];
+    let lasts = [picked(simd, [a, b], last), picked(simd, [c, d], last)];
+    let low = &const { places(0, S::F32_LANES.div_ceil(2), 1, S::F32_LANES) };
+    let high = &const { places(S::F32_LANES / 2, S::F32_LANES.div_ceil(2), 1, S::F32_LANES) };
+    [picked(simd, firsts, low), picked(simd, firsts, high), picked(simd, lasts, low), picked(simd, lasts, high)]
 }
 
 /// The values of two vectors at these places; those of the second are counted on from those of the first.
