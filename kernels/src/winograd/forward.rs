@@ -8,8 +8,9 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::gathered::{Gathered, MOST_COLUMNS};
 use super::kernels::{FEWER_ROWS, Kernels, MOST_ROWS};
+use super::straight::{self, Beyond};
 use super::transforms::{long, short};
-use super::{both_ways, straight, tiles};
+use super::{both_ways, tiles};
 use crate::conv::{After, biases_of};
 use crate::geometry::{Border, Geometry, Weights};
 use crate::products::add_products;
@@ -46,17 +47,21 @@ pub fn suits(geometry: &Geometry) -> bool {
 
 /// The convolution of `input` `[batch, inputs, ..]` by kernels of 3 x 3.
 pub fn forward(arch: Arch, geometry: &Geometry, input: &[f32], weights: Weights, after: After) -> Vec<f32> {
-    convolved(arch, geometry, input, weights, after, false)
+    let beyond = match geometry.border {
+        Border::Zero => Beyond::Zeros,
+        Border::Reflect => Beyond::Mirrored,
+    };
+    convolved(arch, geometry, input, weights, after, beyond)
 }
 
-/// The same; where images are read [`straight`], their rows may be folded ([`mirrored`](super::mirrored)).
+/// The same, where images that are read [`straight`] may have something else beyond their borders.
 pub fn convolved(
     arch: Arch,
     geometry: &Geometry,
     input: &[f32],
     weights: Weights,
     after: After,
-    folded: bool,
+    beyond: Beyond,
 ) -> Vec<f32> {
     let Geometry { batch, inputs, outputs, size, padding, border, .. } = *geometry;
     let lanes = lanes(arch);
@@ -68,7 +73,7 @@ pub fn convolved(
         if vectors(tiles[1]) < vectors(window.pitch) { window.with_taps_apart(tiles[1], SIDES[1]) } else { window }
     };
     let (straight, small) = (straight::suits(geometry, lanes), tiles[1] <= MOST_COLUMNS);
-    assert!(straight || !folded, "rows are folded where they lie");
+    assert!(straight || !matches!(beyond, Beyond::Folded), "rows are folded where they lie");
     let floats_a_row = inputs
         * match (straight, small) {
             (true, _) => STEPS[0] * size[1],
@@ -77,7 +82,7 @@ pub fn convolved(
         };
     let split = Split::new(batch, tiles, outputs, floats_a_row, after.bias);
     let source = if straight {
-        Source::Straight { folded }
+        Source::Straight(beyond)
     } else if small {
         Source::Gathered(Gathered::new(geometry, tiles[1], split.images * split.band, lanes))
     } else {
@@ -85,7 +90,7 @@ pub fn convolved(
     };
     let tasks = split.tasks(batch, tiles[0], outputs);
     let spots = SpotsOfTasks::new(&tasks, |images, rows| match &source {
-        Source::Straight { .. } | Source::Gathered(_) => Spots::new([images * rows, tiles[1]], tiles[1], lanes),
+        Source::Straight(_) | Source::Gathered(_) => Spots::new([images * rows, tiles[1]], tiles[1], lanes),
         Source::Window(window) => {
             Spots::new([rows, tiles[1]], window.pitch, lanes).repeated(images, window.length(inputs), rows * tiles[1])
         }
@@ -134,7 +139,7 @@ pub fn convolved(
 /// How the images of a task are read.
 enum Source<'a> {
     /// From where they lie.
-    Straight { folded: bool },
+    Straight(Beyond),
     /// Laid out one after another, the pixels of each once or twice.
     Window(Window),
     /// Laid out tile by tile.
@@ -145,7 +150,7 @@ impl Source<'_> {
     /// Floats of so many channels and images, laid out.
     fn length(&self, channels: usize, images: usize) -> usize {
         match self {
-            Self::Straight { .. } => 0,
+            Self::Straight(_) => 0,
             Self::Window(window) => images * window.length(channels),
             Self::Gathered(gathered) => channels * gathered.plane(),
         }
@@ -163,10 +168,9 @@ impl Source<'_> {
     ) -> Input<'a> {
         let channels = geometry.inputs;
         match self {
-            Self::Straight { folded } => {
+            Self::Straight(beyond) => {
                 let tiles = straight::Tiles::of_task(geometry, task, spots, lanes(arch));
-                let (plane, mirrored) = (geometry.area(), geometry.border == Border::Reflect);
-                Input::Straight { values: images, plane, mirrored, folded: *folded, tiles }
+                Input::Straight { values: images, plane: geometry.area(), beyond: *beyond, tiles }
             }
             Self::Window(window) => {
                 let images = images.chunks_exact(images.len() / task.images);
@@ -192,8 +196,7 @@ enum Input<'a> {
         values: &'a [f32],
         /// Floats of a channel.
         plane: usize,
-        mirrored: bool,
-        folded: bool,
+        beyond: Beyond,
         /// For each spot.
         tiles: Vec<straight::Tiles>,
     },
@@ -234,7 +237,7 @@ impl Place {
 #[repr(align(64))]
 struct Lines([[f32; STEPS[1] * MOST_LANES]; STEPS[0]]);
 
-/// The tiles of a task, from the laid-out input to the output.
+/// The tiles of a task, from the input to the output.
 struct Tiles<'a> {
     inputs: usize,
     input: Input<'a>,
@@ -298,7 +301,7 @@ impl WithSimd for &mut Tiles<'_> {
         let groups = count.div_ceil(VECTORS);
         for group in 0..groups {
             let spots = group * count / groups..(group + 1) * count / groups;
-            // SAFETY: there is room for all that is written, and the window was laid out for all that the spots read.
+            // SAFETY: there is room for all that is written, and the input has all that the spots read.
             unsafe {
                 match (self.kernels.rows, spots.len()) {
                     (MOST_ROWS, VECTORS) => self.group::<S, MOST_ROWS, VECTORS>(simd, spots),
@@ -340,7 +343,7 @@ impl Tiles<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             match &self.input {
-                Input::Straight { values, plane, mirrored, folded, tiles } => {
+                Input::Straight { values, plane, beyond, tiles } => {
                     let tiles = &tiles[spots];
                     macro_rules! transform {
                         ($mirrored:literal, $folded:literal) => {
@@ -356,10 +359,10 @@ impl Tiles<'_> {
                             )
                         };
                     }
-                    match (mirrored, folded) {
-                        (true, _) => transform!(true, false),
-                        (false, true) => transform!(false, true),
-                        (false, false) => transform!(false, false),
+                    match beyond {
+                        Beyond::Zeros => transform!(false, false),
+                        Beyond::Mirrored => transform!(true, false),
+                        Beyond::Folded => transform!(false, true),
                     }
                 }
                 Input::LaidOut { values, plane, taps } => {

@@ -7,8 +7,9 @@
 
 use pulp::Arch;
 
+use super::TAPS;
 use super::forward::{self, STEPS};
-use super::{TAPS, straight};
+use super::straight::{self, Beyond};
 use crate::conv::{self, After};
 use crate::geometry::{Border, Geometry, Weights};
 use crate::simd::lanes;
@@ -27,7 +28,8 @@ pub fn suits(arch: Arch, geometry: &Geometry) -> bool {
     is_mirrored && has_tiles && forward::suits(&turned) && straight::suits(&turned, lanes(arch))
 }
 
-/// The gradient of the input, `[batch, inputs, ..]`.
+/// The gradient of the input, `[batch, inputs, height, width]`, from that of the output, `[batch, outputs, height, width]`, and the
+/// kernels, `[outputs, inputs, 3, 3]`; with a bias of each channel, where there is one.
 pub fn input_gradient(
     arch: Arch,
     geometry: &Geometry,
@@ -36,7 +38,8 @@ pub fn input_gradient(
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let after = After { bias, ..After::default() };
-    let mut values = forward::convolved(arch, &turned(geometry), gradient, Weights::TurnedRound(weights), after, true);
+    let turned_round = Weights::TurnedRound(weights);
+    let mut values = forward::convolved(arch, &turned(geometry), gradient, turned_round, after, Beyond::Folded);
     let Geometry { inputs, outputs, size: [height, width], .. } = *geometry;
     // A column of all images, one after another, each with the rows above and below it.
     let (tall, line) = (height + 2, geometry.batch * (height + 2));

@@ -16,6 +16,18 @@ static ZEROS: [f32; 3 * MOST_LANES] = [0.0; 3 * MOST_LANES];
 /// Stands for a row outside of the image.
 const OUTSIDE: usize = usize::MAX;
 
+/// What stands beyond the borders of images.
+#[derive(Clone, Copy)]
+pub enum Beyond {
+    /// Zeros.
+    Zeros,
+    /// The images, mirrored.
+    Mirrored,
+    /// Zeros; and the outermost rows of an image are added to those two further in, for the outputs between them only
+    /// ([`mirrored`](super::mirrored)).
+    Folded,
+}
+
 /// Where the tiles of a vector are read.
 pub struct Tiles {
     /// For each row of the tiles and each quarter of the lanes, the first of the pixels in the middle of the tiles, a vector of
@@ -93,8 +105,7 @@ impl Tiles {
         }
     }
 
-    /// The tiles of a channel, which begins here; `MIRRORED` where borders are, or else zeros. With `FOLDED`, the outermost rows of
-    /// an image are added to those two further in, for the outputs between them only ([`mirrored`](super::mirrored)).
+    /// The tiles of a channel, which begins here, with what stands [`Beyond`].
     ///
     /// # Safety
     /// The channels of all images of the task must be readable.
